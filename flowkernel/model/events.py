@@ -48,6 +48,7 @@ class WorkflowExecutionStarted(Attributes, frozen=True, omit_defaults=True):
     search_attributes: dict[str, Payload] = {}
     header: Header = {}
     priority: Priority = Priority()
+    request_id: str = ""
 
 
 class WorkflowExecutionCompleted(Attributes, frozen=True, omit_defaults=True):
@@ -91,6 +92,7 @@ class WorkflowExecutionCancelRequested(Attributes, frozen=True, omit_defaults=Tr
 
     cause: str = ""
     identity: str = ""
+    request_id: str = ""
 
 
 class WorkflowExecutionSignaled(Attributes, frozen=True, omit_defaults=True):
@@ -100,6 +102,7 @@ class WorkflowExecutionSignaled(Attributes, frozen=True, omit_defaults=True):
     input: Payloads = ()
     identity: str = ""
     header: Header = {}
+    request_id: str = ""
 
 
 # --- workflow tasks -------------------------------------------------------------------------------------------------
