@@ -1,0 +1,223 @@
+"""The thread that drives the core and owns the store for writing.
+
+While it waits in a commit, requests gather; the next turn takes them all. So commits group by themselves, without a timer: the busier the
+service, the larger the groups.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from flowkernel import engine
+from flowkernel.api import Change, Listener, Reply
+from flowkernel.engine import inputs
+from flowkernel.model.errors import EngineBug, FlowkernelError, RPCError, RPCStatusCode, StoreError
+from flowkernel.model.events import Event
+from flowkernel.model.execution import ActivityState
+from flowkernel.model.ids import Instant, RunId, uuid7
+from flowkernel.model.requests import Request
+from flowkernel.service.clock import Clock, SystemClock
+from flowkernel.service.core import Core
+from flowkernel.service.runs import Entry
+from flowkernel.store.port import Store
+
+R = TypeVar("R")
+
+LONGEST_HOLD = 0.002
+"""Seconds for which a commit may wait for answers that belong into it."""
+
+log = logging.getLogger("flowkernel.service")
+
+
+class Closed(RPCError):
+    """The service has been closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the flowkernel service is closed; open the database again", RPCStatusCode.UNAVAILABLE)
+
+
+class EmbeddedService:
+    """A service in this process: `flowkernel.api.Service` on a store.
+
+    Args:
+        store: becomes this service's own; closed with it.
+        clock: where time comes from.
+    """
+
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._core = Core(store, _new_run_id)
+        self._inbox: queue.SimpleQueue[tuple[Request[Any] | None, Reply[Any] | None]] = queue.SimpleQueue()
+        self._listeners: list[Listener] = []
+        self._closing = False
+        self._lock = threading.Lock()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="flowkernel-reader")
+        self.recovered = self._recover()
+        # An empty context: what this thread prints or displays belongs to no cell.
+        self._thread = threading.Thread(
+            target=contextvars.Context().run, args=(self._run,), name="flowkernel-service", daemon=True
+        )
+        self._thread.start()
+
+    # --- the port ---------------------------------------------------------------------------------------------------
+
+    def send(self, request: Request[R], reply: Reply[R] | None = None) -> None:
+        """See `flowkernel.api.Service.send`."""
+        if self._closing:
+            (reply or _ignore)(None, Closed())
+            return
+        self._inbox.put((request, reply or _ignore))
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """See `flowkernel.api.Service.subscribe`."""
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners = [other for other in self._listeners if other is not listener]
+
+        return unsubscribe
+
+    def nudge(self) -> None:
+        """Look at the clock again."""
+        self._inbox.put((None, None))
+
+    def close(self, timeout: float | None = None) -> None:
+        """Commit what has been decided, close the store and end the thread.
+
+        Args:
+            timeout: seconds to wait for that.
+        """
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+        self._inbox.put((None, None))
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> int:
+        """Take in the open runs of the store. Attempts that ran when the last process ended are tried again at once."""
+        core = self._core
+        core.now = self._clock.now()
+        recovered = 0
+        for run in self._store.open_runs():
+            execution = engine.fold_run(run.run, run.entries)
+            events = [entry for entry in run.entries if isinstance(entry, Event)]
+            core.now = max(core.now, events[-1].event_time)
+            self._lose_attempts(core.adopt(execution, events))
+            recovered += 1
+        return recovered
+
+    def _lose_attempts(self, entry: Entry) -> None:
+        for pending in list(entry.execution.activities.values()):
+            if pending.state is ActivityState.STARTED:
+                self._core.apply(entry, inputs.LoseActivityAttempt(pending.scheduled_event_id, pending.attempt))
+
+    def _run(self) -> None:
+        try:
+            while not (self._closing and self._inbox.empty()):
+                self._turn()
+        except BaseException as error:
+            log.exception("the flowkernel service stopped")
+            self._closing = True
+            self._refuse_all(error)
+        finally:
+            self._reader.shutdown(wait=True)
+            self._refuse_all(Closed())
+            self._store.close()
+
+    def _turn(self) -> None:
+        core, inbox = self._core, self._inbox
+        held_since: float | None = None
+        while True:
+            self._receive(self._wait_time(held_since))
+            for _ in range(inbox.qsize()):
+                self._receive(0)
+            due = core.next_due()
+            if due is not None and due <= self._now():
+                core.pass_time(self._now())
+            core.hand_out()
+            if core.ripe or (held_since is not None and time.monotonic() - held_since >= LONGEST_HOLD):
+                break
+            if not core.pending:
+                held_since = None
+                if self._closing:
+                    break
+            elif held_since is None:
+                held_since = time.monotonic()
+        while core.pending:
+            self._commit()
+            core.hand_out()
+            if not core.ripe:
+                break
+
+    def _now(self) -> Instant:
+        return max(self._clock.now(), self._core.now)
+
+    def _wait_time(self, held_since: float | None) -> float | None:
+        if held_since is not None:
+            return LONGEST_HOLD
+        if self._core.pending or self._closing:
+            return 0
+        return self._clock.wait_time(self._core.next_due(), busy=self._core.busy)
+
+    def _receive(self, timeout: float | None) -> None:
+        try:
+            request, reply = self._inbox.get(timeout=timeout) if timeout != 0 else self._inbox.get_nowait()
+        except queue.Empty:
+            return
+        if request is not None and reply is not None:
+            self._core.handle(request, reply, self._now())
+
+    def _commit(self) -> None:
+        core = self._core
+        batch = core.take_batch()
+        if batch:
+            try:
+                self._store.commit(batch)
+            except StoreError as error:
+                log.error("commit failed: %s", error)
+                core.failed(batch, error)
+                return
+        changes = core.committed(batch)
+        reads, core.reads = core.reads, []
+        for read in reads:
+            self._reader.submit(read)
+        if changes:
+            self._publish(changes)
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(changes)
+            except Exception:
+                log.exception("a listener failed")
+
+    def _refuse_all(self, error: BaseException) -> None:
+        known = error if isinstance(error, FlowkernelError) else EngineBug(f"the service stopped: {error!r}")
+        self._core.refuse_all(known)
+        while not self._inbox.empty():
+            _, reply = self._inbox.get_nowait()
+            if reply is not None:
+                reply(None, known)
+
+
+def _new_run_id(now: Instant) -> RunId:
+    return RunId(uuid7(now, os.urandom(10)))
+
+
+def _ignore(answer: Any, error: BaseException | None) -> None:
+    """The reply of a request whose sender does not care."""
