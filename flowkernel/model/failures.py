@@ -14,6 +14,7 @@ from flowkernel.model.payloads import Payload, Payloads
 class TimeoutType(enum.IntEnum):
     """Which clock ran out. Values are Temporal's."""
 
+    UNSPECIFIED = 0
     START_TO_CLOSE = 1
     SCHEDULE_TO_START = 2
     SCHEDULE_TO_CLOSE = 3
@@ -23,6 +24,7 @@ class TimeoutType(enum.IntEnum):
 class RetryState(enum.IntEnum):
     """Why an activity or workflow was not tried again. Values are Temporal's."""
 
+    UNSPECIFIED = 0
     IN_PROGRESS = 1
     NON_RETRYABLE_FAILURE = 2
     TIMEOUT = 3

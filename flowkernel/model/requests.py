@@ -238,13 +238,15 @@ class PollWorkflowTasks(Request[tuple[WorkflowTask, ...]], frozen=True):
     """Wait for workflow tasks; answered with 1 to ``max_tasks`` of them, or none when the worker is unregistered.
 
     ``workflow_types`` None takes any type (Temporal's way: an unknown one fails the task); a set takes only those, and
-    others wait until somebody can run them (the notebook's way).
+    others wait until somebody can run them (the notebook's way). The set of a worker's latest poll counts for its earlier
+    ones too; ``max_tasks`` 0 only changes the set, and is answered with none at once.
     """
 
     namespace: str
     task_queue: str
     worker_id: str
     max_tasks: int = 1
+    identity: str = ""
     workflow_types: frozenset[str] | None = None
 
 
@@ -255,6 +257,7 @@ class PollActivityTasks(Request[tuple[ActivityTask, ...]], frozen=True):
     task_queue: str
     worker_id: str
     max_tasks: int = 1
+    identity: str = ""
     activity_types: frozenset[str] | None = None
 
 

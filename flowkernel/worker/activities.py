@@ -1,0 +1,414 @@
+"""Runs activities: synchronous ones on threads, asynchronous ones on the worker's loop, in processes where asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flowkernel import common, exceptions
+from flowkernel.api import Service
+from flowkernel.converter import DataConverter
+from flowkernel.durations import to_timedelta
+from flowkernel.exceptions import ApplicationError
+from flowkernel.model.errors import RPCError
+from flowkernel.model.failures import CanceledFailure
+from flowkernel.model.ids import SECOND, Instant
+from flowkernel.model.payloads import Payloads
+from flowkernel.model.requests import (
+    PollActivityTasks,
+    RecordActivityTaskOutput,
+    ReleaseActivityTask,
+    RespondActivityTaskCanceled,
+    RespondActivityTaskCompleted,
+    RespondActivityTaskFailed,
+)
+from flowkernel.model.tasks import ActivityTask
+from flowkernel.replay import ActivityDefinition
+from flowkernel.worker.coding import Coding
+from flowkernel.worker.context import (
+    ActivityCancellationDetails,
+    ActivityContext,
+    BothEvent,
+    CompleteAsync,
+    Info,
+    ThreadInterrupt,
+    current_activity,
+)
+from flowkernel.worker.heartbeats import Heartbeats
+from flowkernel.worker.output import Captured, current_output
+from flowkernel.worker.processes import ProcessPool
+
+log = logging.getLogger("flowkernel.worker")
+
+OUTPUT_INTERVAL = 1.0
+"""Seconds after which captured output is stored while the attempt still runs."""
+
+
+class Attempt:
+    """One attempt in hand."""
+
+    __slots__ = ("captured", "context", "definition", "heartbeats", "task")
+
+    def __init__(self, task: ActivityTask, definition: ActivityDefinition) -> None:
+        self.task = task
+        self.definition = definition
+        self.captured: Captured = Captured()
+        self.context: ActivityContext | None = None
+        self.heartbeats: Heartbeats | None = None
+
+
+class ActivityRunner:
+    """The activity half of a worker. `start` is called on the worker's loop.
+
+    Args:
+        heartbeat_interval: most seconds between two heartbeats that are sent.
+        client: makes the client that activities get from ``activity.client()``.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        namespace: str,
+        task_queue: str,
+        worker_id: str,
+        identity: str,
+        converter: DataConverter,
+        coding: Coding,
+        definitions: Iterable[ActivityDefinition],
+        loop: asyncio.AbstractEventLoop,
+        executor: Executor | None = None,
+        max_concurrent: int = 100,
+        heartbeat_interval: float = 1.0,
+        waits_for_unknown: bool = False,
+        client: Callable[[], Any] | None = None,
+    ) -> None:
+        self._service = service
+        self._namespace, self._task_queue = namespace, task_queue
+        self._worker_id, self._identity = worker_id, identity
+        self._converter, self._coding = converter, coding
+        self._definitions = {definition.name: definition for definition in definitions}
+        self._loop = loop
+        self._own_executor = executor is None
+        self._executor: Executor = executor or ThreadPoolExecutor(max_concurrent, thread_name_prefix="flowkernel-activity")
+        self._processes = ProcessPool()
+        self._max_concurrent, self._heartbeat_interval = max_concurrent, heartbeat_interval
+        self._waits_for_unknown = waits_for_unknown
+        self._client = client
+        self._shutdown_event = BothEvent(loop)
+        self._lock = threading.Lock()
+        self._wished = 0
+        self._running: dict[int, Attempt] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._started = False
+        self._stopping = False
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take tasks."""
+        self._started = True
+        if self._definitions or self._waits_for_unknown:
+            self._poll()
+
+    async def stop(self, grace: float) -> None:
+        """Let running attempts finish for `grace` seconds, then cancel them and wait. Stop polling first."""
+        self._stopping = True
+        self._shutdown_event.set()
+        if self._running and grace > 0:
+            try:
+                await asyncio.wait_for(self._idle.wait(), grace)
+            except TimeoutError:
+                log.info("activities still run after the grace period; cancelling them")
+        for attempt in list(self._running.values()):
+            if attempt.context is not None:
+                attempt.context.cancel(ActivityCancellationDetails(worker_shutdown=True))
+        await self._idle.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of threads and processes without waiting."""
+        self._stopping = True
+        self._processes.close()
+        if self._own_executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def register(self, definition: ActivityDefinition) -> None:
+        """Add an activity, or put it in the place of the one with the same name."""
+        self._definitions = {**self._definitions, definition.name: definition}
+        if not self._started:
+            return
+        if self._wished:
+            self._service.send(self._request(0))
+        else:
+            self._poll()
+
+    @property
+    def names(self) -> list[str]:
+        """Registered activity types."""
+        return sorted(name for name in self._definitions if name is not None)
+
+    # --- polling ----------------------------------------------------------------------------------------------------
+
+    def _request(self, credits: int) -> PollActivityTasks:
+        types = frozenset(self.names) if self._waits_for_unknown and None not in self._definitions else None
+        return PollActivityTasks(self._namespace, self._task_queue, self._worker_id, credits, self._identity, types)
+
+    def _poll(self) -> None:
+        with self._lock:
+            free = self._max_concurrent - len(self._running) - self._wished
+            # A few at a time, once a wish is out: one request per finished attempt would be as many requests as attempts.
+            if self._stopping or free <= 0 or (self._wished and free < self._max_concurrent // 4):
+                return
+            self._wished += free
+        self._service.send(self._request(free), lambda tasks, error: self._take(free, tasks, error))
+
+    def _take(self, credits: int, tasks: tuple[ActivityTask, ...] | None, error: BaseException | None) -> None:
+        """Runs on the service's thread."""
+        with self._lock:
+            self._wished -= credits
+        if not tasks:
+            if error is not None and not self._stopping:
+                log.error("polling for activity tasks failed: %s", error)
+            return
+        on_loop: list[Attempt] = []
+        for task in tasks:
+            definition = self._definitions.get(task.activity_type) or self._definitions.get(None)
+            if definition is None:
+                self._refuse(task)
+                continue
+            attempt = Attempt(task, definition)
+            with self._lock:
+                self._running[id(attempt)] = attempt
+            if definition.is_async:
+                on_loop.append(attempt)
+            else:
+                self._executor.submit(self._run_in_thread, attempt)
+        if on_loop:
+            self._loop.call_soon_threadsafe(self._start_on_loop, on_loop)
+        self._poll()
+
+    def _refuse(self, task: ActivityTask) -> None:
+        known = ", ".join(self.names) or "none"
+        message = f"Activity function {task.activity_type} is not registered on this worker, available activities: {known}"
+        failure = self._converter.failure_converter.to_failure(
+            ApplicationError(message, type="NotFoundError"), self._converter.payload_converter
+        )
+        self._service.send(RespondActivityTaskFailed(task.token, failure, self._identity))
+
+    def _done(self, attempt: Attempt) -> None:
+        with self._lock:
+            del self._running[id(attempt)]
+            empty = not self._running
+        if self._stopping:
+            if empty:
+                self._loop.call_soon_threadsafe(self._idle.set)
+        else:
+            self._poll()
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def _start_on_loop(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            # Its own context: what one activity sets, or prints, is not another's.
+            context = contextvars.Context()
+            task = context.run(self._loop.create_task, self._run_on_loop(attempt))
+            task.add_done_callback(lambda _, attempt=attempt: self._done(attempt))
+
+    async def _run_on_loop(self, attempt: Attempt) -> None:
+        task = attempt.task
+        context = self._context(attempt)
+        context.task = asyncio.current_task()
+        current_activity.set(context)
+        current_output.set(attempt.captured)
+        try:
+            input_ = await self._coding.decode(task.input) if self._coding.active else task.input
+            result = await attempt.definition.fn(*self._args(attempt.definition, input_))
+            payloads: Payloads = tuple(self._converter.payload_converter.to_payloads([result]))
+            if self._coding.active:
+                payloads = await self._coding.encode(payloads)
+        except BaseException as error:
+            current_output.set(None)
+            self._report_error(attempt, context, error)
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
+            return
+        self._service.send(
+            RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take()), self._late
+        )
+
+    def _run_in_thread(self, attempt: Attempt) -> None:
+        task, definition = attempt.task, attempt.definition
+        context = self._context(attempt)
+        context.interrupt = interrupt = ThreadInterrupt()
+        activity_token = current_activity.set(context)
+        output_token = current_output.set(attempt.captured)
+        try:
+            try:
+                if definition.in_process:
+                    payloads = self._processes.run(
+                        definition, context, self._coding.decode_sync(task.input), self._converter, attempt.captured
+                    )
+                else:
+                    args = self._args(definition, self._coding.decode_sync(task.input))
+                    result = definition.fn(*args)
+                    interrupt.finish()
+                    payloads = tuple(self._converter.payload_converter.to_payloads([result]))
+                payloads = self._coding.encode_sync(payloads)
+            finally:
+                interrupt.finish()
+                current_activity.reset(activity_token)
+                current_output.reset(output_token)
+        except BaseException as error:
+            self._report_error(attempt, context, error)
+        else:
+            request = RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take())
+            self._service.send(request, self._late)
+        finally:
+            self._done(attempt)
+
+    def _args(self, definition: ActivityDefinition, input_: Payloads) -> list[Any]:
+        """Type hints count only if there are as many as arguments, as in the SDK."""
+        if definition.dynamic:
+            return [[common.RawValue(payload) for payload in input_]]
+        hints = definition.arg_types
+        typed = list(hints) if hints is not None and len(hints) == len(input_) else None
+        try:
+            return self._converter.payload_converter.from_payloads(input_, typed)
+        except Exception as error:
+            raise ApplicationError("Failed decoding arguments", type=type(error).__name__) from error
+
+    def _context(self, attempt: Attempt) -> ActivityContext:
+        task = attempt.task
+        captured = attempt.captured = Captured(lambda: self._output_waits(attempt))
+        timeout = task.heartbeat_timeout / SECOND
+        interval = min(0.8 * timeout if timeout else self._heartbeat_interval, self._heartbeat_interval)
+        raises = not attempt.definition.no_thread_cancel_exception
+
+        def cancel(details: ActivityCancellationDetails) -> None:
+            if attempt.context is not None:
+                attempt.context.cancel(details, raises=raises)
+
+        heartbeats = Heartbeats(
+            self._service,
+            task.token,
+            identity=self._identity,
+            converter=self._converter,
+            coding=self._coding,
+            interval=interval,
+            loop=self._loop,
+            captured=captured,
+            on_cancel=cancel,
+        )
+        attempt.heartbeats = heartbeats
+        context = ActivityContext(
+            info=self._info(task),
+            heartbeat=heartbeats.beat,
+            payload_converter=self._converter.payload_converter,
+            cancelled=BothEvent(self._loop),
+            worker_shutdown=self._shutdown_event,
+            client=self._client,
+        )
+        attempt.context = context
+        return context
+
+    def _info(self, task: ActivityTask) -> Info:
+        run = task.token.run
+        details = self._converter.payload_converter.from_payloads(task.heartbeat_details) if task.heartbeat_details else []
+        return Info(
+            activity_id=task.activity_id,
+            activity_type=task.activity_type,
+            attempt=task.attempt,
+            current_attempt_scheduled_time=_datetime(task.current_attempt_scheduled_time),
+            heartbeat_details=details,
+            heartbeat_timeout=_span(task.heartbeat_timeout),
+            is_local=False,
+            namespace=run.namespace,
+            priority=common.Priority.from_model(task.priority),
+            retry_policy=common.RetryPolicy.from_model(task.retry_policy) if task.retry_policy else None,
+            schedule_to_close_timeout=_span(task.schedule_to_close_timeout),
+            scheduled_time=_datetime(task.scheduled_time),
+            start_to_close_timeout=_span(task.start_to_close_timeout),
+            started_time=_datetime(task.started_time),
+            task_queue=task.task_queue,
+            task_token=task.token.encode(),
+            workflow_id=run.workflow_id,
+            workflow_namespace=run.namespace,
+            workflow_run_id=run.run_id,
+            workflow_type=task.workflow_type,
+        )
+
+    def _output_waits(self, attempt: Attempt) -> None:
+        """Captured text is stored within a second, also if the attempt runs on."""
+
+        def flush() -> None:
+            if id(attempt) in self._running:
+                output = attempt.captured.take()
+                if output:
+                    self._service.send(RecordActivityTaskOutput(attempt.task.token, output))
+
+        self._loop.call_soon_threadsafe(self._loop.call_later, OUTPUT_INTERVAL, flush)
+
+    # --- outcomes ---------------------------------------------------------------------------------------------------
+
+    def _report_error(self, attempt: Attempt, context: ActivityContext, error: BaseException) -> None:
+        token, details = attempt.task.token, context.cancellation_details
+        pending = attempt.heartbeats.end() if attempt.heartbeats is not None else ()
+        output = attempt.captured.take()
+        if isinstance(error, CompleteAsync):
+            self._service.send(ReleaseActivityTask(token, output))
+            return
+        if attempt.heartbeats is not None and attempt.heartbeats.error is not None:
+            error = attempt.heartbeats.error
+        elif isinstance(error, (asyncio.CancelledError, exceptions.CancelledError)) and details is not None:
+            if details.not_found:
+                return  # nobody waits for it any more
+            if details.cancel_requested:
+                found: Payloads = ()
+                if isinstance(error, exceptions.CancelledError) and error.details:
+                    found = tuple(self._converter.payload_converter.to_payloads(error.details))
+                request = RespondActivityTaskCanceled(token, self._coding.encode_sync(found), self._identity, output)
+                self._service.send(request, self._late)
+                return
+            if details.worker_shutdown:
+                error = ApplicationError("Worker shutting down", type="WorkerShutdown")
+        if isinstance(error, asyncio.CancelledError):
+            error = ApplicationError("Cancelled", type="CancelledError")
+        failure = self._converter.failure_converter.to_failure(error, self._converter.payload_converter)
+        if isinstance(failure.info, CanceledFailure):
+            # Raised by the code itself, though nobody asked for it: a failure like any other.
+            failure = self._converter.failure_converter.to_failure(
+                ApplicationError(str(error), type="CancelledError"), self._converter.payload_converter
+            )
+        if self._coding.active:
+            self._loop.call_soon_threadsafe(
+                lambda: self._loop.create_task(self._send_failed(attempt, failure, pending, output))
+            )
+            return
+        request = RespondActivityTaskFailed(token, failure, self._identity, pending, output)
+        self._service.send(request, self._late)
+
+    async def _send_failed(self, attempt: Attempt, failure: Any, pending: Payloads, output: Any) -> None:
+        request = RespondActivityTaskFailed(
+            attempt.task.token, await self._coding.encode(failure), self._identity, await self._coding.encode(pending), output
+        )
+        self._service.send(request, self._late)
+
+    def _late(self, _: Any, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, RPCError):
+            log.error("the outcome of an activity could not be recorded: %s", error)
+
+
+def _span(duration: int) -> timedelta | None:
+    return to_timedelta(duration) if duration else None
+
+
+def _datetime(instant: Instant) -> datetime:
+    return datetime.fromtimestamp(instant / SECOND, UTC)

@@ -1,0 +1,112 @@
+"""Keeps effects out of workflow code at run time, for what can be seen there: files, sockets, processes, threads, sleeping.
+
+Python reports such calls to audit hooks. A hook cannot be removed again, so one is installed, with the first worker, that looks at a
+flag of the calling thread first: everywhere but in workflow code it does nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from flowkernel.replay.errors import UnsupportedInWorkflow
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_WATCHED: dict[str, Callable[[tuple[Any, ...]], str]] = {
+    "open": lambda args: f"open({_shown(args[0])})",
+    "time.sleep": lambda args: f"time.sleep({_shown(args[0])})",
+    "socket.connect": lambda args: f"connecting a socket to {_shown(args[1])}",
+    "socket.bind": lambda args: f"binding a socket to {_shown(args[1])}",
+    "socket.getaddrinfo": lambda args: f"looking up the address of {_shown(args[0])}",
+    "subprocess.Popen": lambda args: f"starting the process {_shown(args[0])}",
+    "os.system": lambda args: f"os.system({_shown(args[0])})",
+    "os.fork": lambda _: "os.fork()",
+    "os.remove": lambda args: f"removing the file {_shown(args[0])}",
+    "os.rename": lambda args: f"renaming the file {_shown(args[0])}",
+    "os.mkdir": lambda args: f"making the folder {_shown(args[0])}",
+    "os.listdir": lambda args: f"listing the folder {_shown(args[0])}",
+    "os.scandir": lambda args: f"listing the folder {_shown(args[0])}",
+    "_thread.start_new_thread": lambda _: "starting a thread",
+    "_thread.start_joinable_thread": lambda _: "starting a thread",
+}
+
+_INSTEAD = {
+    "time.sleep": "Use await workflow.sleep(...), which is a durable timer and blocks nobody.",
+}
+
+_TRUSTED = frozenset({"linecache", "tokenize", "traceback", "zipimport", "logging", "warnings", "inspect", "encodings"})
+"""Modules that open files on the way to something harmless: showing source lines, importing, logging."""
+
+_state = threading.local()
+
+
+class RestrictedWorkflowAccessError(UnsupportedInWorkflow):
+    """Workflow code tried something with an effect outside of its history."""
+
+    def __init__(self, attempted: str, instead: str | None) -> None:
+        RuntimeError.__init__(
+            self,
+            f"{attempted} is not possible in workflow code, because a replay could not repeat it. "
+            + (instead or "Put it into an activity and await that."),
+        )
+
+
+def _trusted() -> bool:
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        top = module.partition(".")[0]
+        if top in _TRUSTED or module.startswith("importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    words = _WATCHED.get(event)
+    if words is None or not getattr(_state, "guarded", False) or _trusted():
+        return
+    raise RestrictedWorkflowAccessError(words(args), _INSTEAD.get(event))
+
+
+_install_lock = threading.Lock()
+_installed = False
+
+
+def install() -> None:
+    """Add the hook, once per process."""
+    global _installed  # noqa: PLW0603 - audit hooks are per process, and can't be removed
+    with _install_lock:
+        if not _installed:
+            sys.addaudithook(_hook)
+            _installed = True
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Everything that this thread does inside the block is workflow code."""
+    _state.guarded = True
+    try:
+        yield
+    finally:
+        _state.guarded = False
+
+
+@contextmanager
+def unguarded() -> Iterator[None]:
+    """An exception to `guarded`, for ``workflow.unsafe.sandbox_unrestricted``."""
+    before = getattr(_state, "guarded", False)
+    _state.guarded = False
+    try:
+        yield
+    finally:
+        _state.guarded = before

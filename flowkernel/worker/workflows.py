@@ -1,0 +1,430 @@
+"""Runs workflow code: one thread, a cache of instances, and a watch for code that blocks.
+
+Workflow code runs apart from every event loop, so that code which blocks harms nobody else. When an activation takes longer than the
+deadlock timeout, its task is answered as failed, the stuck thread is asked to stop and left behind, and a new one takes over.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import hashlib
+import logging
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from flowkernel.api import Service, call_sync
+from flowkernel.converter import DataConverter
+from flowkernel.exceptions import ApplicationError
+from flowkernel.model.errors import FlowkernelError
+from flowkernel.model.events import Event
+from flowkernel.model.failures import Failure
+from flowkernel.model.ids import RunId, RunRef
+from flowkernel.model.payloads import Payloads
+from flowkernel.model.policies import WorkflowTaskFailedCause
+from flowkernel.model.requests import (
+    GetWorkflowExecutionHistory,
+    PollWorkflowTasks,
+    QueryFailed,
+    RespondQueryTaskCompleted,
+    RespondWorkflowTaskCompleted,
+    RespondWorkflowTaskFailed,
+    WakeWorkflowTasks,
+)
+from flowkernel.model.tasks import WorkflowTask
+from flowkernel.replay import NondeterminismError, OutdatedInstance, WorkflowCodeError, WorkflowDefinition, WorkflowInstance
+from flowkernel.worker.coding import Coding
+from flowkernel.worker.guard import guarded
+
+log = logging.getLogger("flowkernel.worker")
+
+HISTORY_WAIT = 30.0
+"""Seconds to wait for a history that the cache no longer holds."""
+
+
+class _Deadlock(BaseException):
+    """Raised inside a stuck thread, so that it ends if it can."""
+
+
+class _Evict:
+    """Message to the workflow thread: drop these runs from the cache; all of a type when ``workflow_type`` is set."""
+
+    def __init__(self, run_id: RunId | None = None, workflow_type: str | None = None) -> None:
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+
+
+_Message = tuple[WorkflowTask, ...] | _Evict | None
+
+
+class WorkflowRunner:
+    """The workflow half of a worker.
+
+    Args:
+        waits_for_unknown: leave tasks of unregistered types in the queue instead of failing them.
+        deadlock_timeout: seconds; None switches the watch off.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        namespace: str,
+        task_queue: str,
+        worker_id: str,
+        identity: str,
+        converter: DataConverter,
+        coding: Coding,
+        definitions: Iterable[WorkflowDefinition],
+        failure_exception_types: tuple[type[BaseException], ...] = (),
+        max_concurrent: int = 100,
+        max_cached: int = 1000,
+        deadlock_timeout: float | None = 2.0,
+        waits_for_unknown: bool = False,
+    ) -> None:
+        self._service = service
+        self._namespace, self._task_queue = namespace, task_queue
+        self._worker_id, self._identity = worker_id, identity
+        self._converter, self._coding = converter, coding
+        self._definitions = {definition.name: definition for definition in definitions}
+        self._hashes = {name: _hash(definition) for name, definition in self._definitions.items()}
+        self._failure_exception_types = failure_exception_types
+        self._max_concurrent, self._max_cached = max_concurrent, max_cached
+        self._waits_for_unknown = waits_for_unknown
+        self._cache: OrderedDict[RunId, WorkflowInstance] = OrderedDict()
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._wished = 0
+        self._taken = 0
+        self._stopping = False
+        self._watch = _Watch(self, deadlock_timeout) if deadlock_timeout is not None else None
+        self._thread: threading.Thread | None = None
+        self.current: tuple[float, WorkflowTask] | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take tasks."""
+        self._start_thread()
+        if self._watch is not None:
+            self._watch.start()
+        if self._definitions or self._waits_for_unknown:
+            self._poll()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and end the threads. Stop polling first, with `UnregisterWorker`."""
+        self._stopping = True
+        self._inbox.put(None)
+        if self._watch is not None:
+            self._watch.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(
+            target=contextvars.Context().run, args=(self._run,), name="flowkernel-workflow", daemon=True
+        )
+        self._thread.start()
+
+    # --- definitions ------------------------------------------------------------------------------------------------
+
+    def register(self, definition: WorkflowDefinition) -> None:
+        """Add a definition, or put it in the place of the one with the same name.
+
+        Executions that were suspended by the old code are tried again at once.
+        """
+        replaced = definition.name in self._definitions
+        changed = replaced and self._definitions[definition.name] is not definition
+        self._definitions = {**self._definitions, definition.name: definition}
+        self._hashes = {**self._hashes, definition.name: _hash(definition)}
+        if changed:
+            self._inbox.put(_Evict(workflow_type=definition.name))
+        if self._thread is None:
+            return
+        if self._wished:
+            self._service.send(self._request(0))
+        else:
+            self._poll()
+        if changed and definition.name is not None:
+            names = frozenset({definition.name})
+            self._service.send(WakeWorkflowTasks(self._namespace, self._task_queue, names))
+
+    @property
+    def names(self) -> list[str]:
+        """Registered workflow types."""
+        return sorted(name for name in self._definitions if name is not None)
+
+    # --- polling ----------------------------------------------------------------------------------------------------
+
+    def _request(self, credits: int) -> PollWorkflowTasks:
+        types = frozenset(self.names) if self._waits_for_unknown and None not in self._definitions else None
+        return PollWorkflowTasks(self._namespace, self._task_queue, self._worker_id, credits, self._identity, types)
+
+    def _poll(self) -> None:
+        with self._lock:
+            free = self._max_concurrent - self._taken - self._wished
+            if free <= 0 or self._stopping:
+                return
+            self._wished += free
+        self._service.send(self._request(free), lambda tasks, error: self._take(free, tasks, error))
+
+    def _take(self, credits: int, tasks: tuple[WorkflowTask, ...] | None, error: BaseException | None) -> None:
+        with self._lock:
+            self._wished -= credits
+            self._taken += len(tasks or ())
+        if tasks:
+            self._inbox.put(tasks)
+            self._poll()
+        elif error is not None and not self._stopping:
+            log.error("polling for workflow tasks failed: %s", error)
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        mine = self._thread
+        while True:
+            message = self._inbox.get()
+            if message is None:
+                self._evict_all()
+                return
+            if isinstance(message, _Evict):
+                self._drop(message)
+                continue
+            for position, task in enumerate(message):
+                self._handle(task)
+                if self._thread is not mine:
+                    rest = message[position + 1 :]
+                    if rest:
+                        self._inbox.put(rest)
+                    return
+                with self._lock:
+                    self._taken -= 1
+            self._poll()
+
+    def _handle(self, task: WorkflowTask) -> None:
+        mine = self._thread
+        self.current = (time.monotonic(), task)
+        if self._watch is not None:
+            self._watch.wake()
+        try:
+            if task.query is not None:
+                answer: Any = self._answer_query(task)
+            else:
+                answer = self._answer(task)
+        except _Deadlock:
+            return
+        except Exception as error:  # a bug here must fail the task, not the thread
+            log.exception("workflow task of %s failed inside the worker", task.run)
+            self._evict(task.run.run_id)
+            answer = self._failed(task, error) if task.token is not None else None
+        finally:
+            if self._thread is mine:
+                self.current = None
+        if self._thread is not mine or answer is None:
+            return  # the watch has answered this task
+        if isinstance(answer, RespondWorkflowTaskCompleted):
+            self._service.send(answer, lambda _, error: self._evict_if(error, task.run))
+        else:
+            self._service.send(answer)
+
+    def _answer(self, task: WorkflowTask) -> RespondWorkflowTaskCompleted | RespondWorkflowTaskFailed:
+        token = task.token
+        assert token is not None
+        definition = self._definition(task.workflow_type)
+        if definition is None:
+            known = ", ".join(self.names) or "none"
+            message = (
+                f"Workflow class {task.workflow_type} is not registered on this worker, available workflows: {known}"
+            )
+            return self._failed(task, ApplicationError(message, type="NotFoundError"))
+        try:
+            instance, events = self._instance(task, definition)
+            with guarded():
+                commands = instance.activate(events)
+        except WorkflowCodeError as error:
+            self._evict(task.run.run_id)
+            return self._failed(task, error.__cause__ or error)
+        except NondeterminismError as error:
+            self._evict(task.run.run_id)
+            return self._failed(task, error, WorkflowTaskFailedCause.NON_DETERMINISTIC_ERROR)
+        except OutdatedInstance:
+            self._evict(task.run.run_id)
+            return self._answer(task)
+        if instance.closed:
+            self._evict(task.run.run_id)
+        if self._coding.active:
+            commands = self._coding.encode_sync(commands)
+        return RespondWorkflowTaskCompleted(
+            token, commands, self._worker_id, not instance.closed, self._hashes.get(definition.name, "")
+        )
+
+    def _failed(
+        self,
+        task: WorkflowTask,
+        error: BaseException,
+        cause: WorkflowTaskFailedCause = WorkflowTaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE,
+    ) -> RespondWorkflowTaskFailed:
+        assert task.token is not None
+        return RespondWorkflowTaskFailed(task.token, cause, self._failure(error), self._worker_id)
+
+    def _failure(self, error: BaseException) -> Failure:
+        failure = self._converter.failure_converter.to_failure(error, self._converter.payload_converter)
+        return self._coding.encode_sync(failure)
+
+    def _answer_query(self, task: WorkflowTask) -> RespondQueryTaskCompleted:
+        query = task.query
+        assert query is not None
+        definition = self._definition(task.workflow_type)
+        if definition is None:
+            known = ", ".join(self.names) or "none"
+            message = f"Workflow class {task.workflow_type} is not registered on this worker, available workflows: {known}"
+            return RespondQueryTaskCompleted(query.query_id, error=message)
+        try:
+            instance, events = self._instance(task, definition)
+            with guarded():
+                if events:
+                    instance.activate(events)
+                args: Payloads = self._coding.decode_sync(query.args)
+                result = instance.query(query.query_type, args, query.header)
+        except QueryFailed as error:
+            return RespondQueryTaskCompleted(query.query_id, error=error.message, failure=error.failure)
+        except FlowkernelError as error:
+            self._evict(task.run.run_id)
+            cause = error.__cause__ or error
+            return RespondQueryTaskCompleted(query.query_id, error=str(cause), failure=self._failure(cause))
+        return RespondQueryTaskCompleted(query.query_id, self._coding.encode_sync(result))
+
+    # --- the cache --------------------------------------------------------------------------------------------------
+
+    def _definition(self, workflow_type: str) -> WorkflowDefinition | None:
+        return self._definitions.get(workflow_type) or self._definitions.get(None)
+
+    def _instance(self, task: WorkflowTask, definition: WorkflowDefinition) -> tuple[WorkflowInstance, tuple[Event, ...]]:
+        """The run's instance and the events it has not seen."""
+        run_id, events = task.run.run_id, task.events
+        cached = self._cache.get(run_id)
+        if cached is not None:
+            newer = tuple(event for event in events if event.event_id > cached.last_event_id)
+            if not newer or newer[0].event_id == cached.last_event_id + 1:
+                self._cache.move_to_end(run_id)
+                return cached, self._coding.decode_sync(newer)
+            self._evict(run_id)
+        if task.first_event_id != 1:
+            events = (*self._history(task.run, before=task.first_event_id), *events)
+        instance = WorkflowInstance(
+            definition,
+            task.run,
+            self._converter,
+            failure_exception_types=self._failure_exception_types,
+        )
+        self._cache[run_id] = instance
+        if len(self._cache) > self._max_cached:
+            _, oldest = self._cache.popitem(last=False)
+            oldest.evict()
+        return instance, self._coding.decode_sync(events)
+
+    def _history(self, run: RunRef, *, before: int) -> tuple[Event, ...]:
+        request = GetWorkflowExecutionHistory(run.namespace, run.workflow_id, run.run_id)
+        history = call_sync(self._service, request, HISTORY_WAIT)
+        return tuple(event for event in history.events if not before or event.event_id < before)
+
+    def _evict_if(self, error: BaseException | None, run: RunRef) -> None:
+        if error is not None:
+            self._inbox.put(_Evict(run.run_id))
+
+    def _evict(self, run_id: RunId) -> None:
+        instance = self._cache.pop(run_id, None)
+        if instance is not None:
+            instance.evict()
+
+    def _drop(self, message: _Evict) -> None:
+        if message.run_id is not None:
+            self._evict(message.run_id)
+        else:
+            for run_id, instance in list(self._cache.items()):
+                if instance.runtime.definition.name == message.workflow_type:
+                    self._evict(run_id)
+
+    def _evict_all(self) -> None:
+        for run_id in list(self._cache):
+            self._evict(run_id)
+
+    # --- deadlocks --------------------------------------------------------------------------------------------------
+
+    def give_up(self, stuck: WorkflowTask, timeout: float) -> None:
+        """The thread is stuck in this task: answer it, leave the thread behind and go on with another."""
+        thread = self._thread
+        current = self.current
+        if thread is None or thread.ident is None or current is None or current[1] is not stuck:
+            return
+        frame = sys._current_frames().get(thread.ident)  # pyright: ignore[reportPrivateUsage]
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        self._thread = None
+        # Whatever the stuck code does to its instance from now on must not be seen.
+        self._cache = OrderedDict(
+            (run_id, instance) for run_id, instance in self._cache.items() if run_id != stuck.run.run_id
+        )
+        self.current = None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Deadlock))
+        message = f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {timeout:g} second(s)."
+        log.error("%s %s\n%s", stuck.run, message, stack)
+        if stuck.token is not None:
+            failure = Failure(message, stack_trace=stack)
+            cause = WorkflowTaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
+            self._service.send(RespondWorkflowTaskFailed(stuck.token, cause, failure, self._worker_id))
+        elif stuck.query is not None:
+            self._service.send(RespondQueryTaskCompleted(stuck.query.query_id, error=message))
+        with self._lock:
+            self._taken -= 1
+        self._start_thread()
+        self._poll()
+
+
+class _Watch:
+    """Looks whether the workflow thread gets on, while it has work."""
+
+    def __init__(self, runner: WorkflowRunner, timeout: float) -> None:
+        self._runner = runner
+        self._timeout = timeout
+        self._work = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="flowkernel-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._work.set()
+
+    def wake(self) -> None:
+        if not self._work.is_set():
+            self._work.set()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not self._stopping:
+            self._work.wait()
+            current = self._runner.current
+            if current is None:
+                self._work.clear()
+                if self._runner.current is None:
+                    continue
+                self._work.set()
+                continue
+            since, task = current
+            left = self._timeout - (time.monotonic() - since)
+            if left <= 0:
+                self._runner.give_up(task, self._timeout)
+            else:
+                pause.wait(min(left, self._timeout / 4))
+
+
+def _hash(definition: WorkflowDefinition) -> str:
+    return hashlib.sha256(definition.source.encode()).hexdigest()[:16] if definition.source else ""
