@@ -20,7 +20,7 @@ from flowkernel import common
 from flowkernel.converter import PayloadConverter
 from flowkernel.durations import duration
 from flowkernel.model.ids import SECOND
-from flowkernel.replay import ActivityDefinition, current
+from flowkernel.replay import ActivityDefinition, maybe_current
 from flowkernel.replay.definitions import ACTIVITY_MARK
 from flowkernel.replay.options import ActivityOptions, TimeSpan
 from flowkernel.worker.context import (
@@ -141,7 +141,7 @@ def _callable(fn: Callable[..., Any], definition: ActivityDefinition) -> Callabl
 
     @functools.wraps(fn)
     def step(*args: Any, **kwargs: Any) -> Any:
-        runtime = current.maybe_current()
+        runtime = maybe_current()
         if runtime is None:
             return fn(*args, **kwargs)
         if method:

@@ -68,6 +68,8 @@ def _after(now: Instant, duration: int) -> Instant:
 def fold_event(state: Execution, event: Event) -> None:
     """Change `state` by one event of the history."""
     state.next_event_id = event.event_id + 1
+    if state.buffered and type(event.attributes) in _FROM_OUTSIDE:
+        state.buffered = ()  # they are written together, so with the first one all get their place
     handler = _EVENTS.get(type(event.attributes))
     if handler is not None:
         handler(state, event, event.attributes)
@@ -269,6 +271,17 @@ _EVENTS: dict[type[ev.Attributes], Callable[[Execution, Event, Any], None]] = {
     ev.TimerFired: _timer_ended,
     ev.TimerCanceled: _timer_ended,
 }
+
+_FROM_OUTSIDE = frozenset(
+    {
+        ev.WorkflowExecutionSignaled,
+        ev.WorkflowExecutionCancelRequested,
+        ev.ActivityTaskStarted,
+        ev.ActivityTaskTimedOut,
+        ev.TimerFired,
+    }
+)
+"""Events with which a group of buffered ones begins; no command writes them."""
 
 _EFFECTS_WHILE_BUFFERED = frozenset(_EVENTS) - {
     kind for kind in _EVENTS if kind.__name__.startswith("WorkflowTask") or kind in ev.CLOSE_EVENTS

@@ -85,14 +85,17 @@ def start(draft: Draft, request: StartWorkflowTask) -> None:
 
 
 def give_back(draft: Draft) -> None:
-    """The lease ended without an answer and without fault: offer the task again. Writes only what was buffered."""
+    """The lease ended without an answer and without fault: offer the task again. Writes only what was buffered.
+
+    After a restart there is no lease any more, and what was buffered gets its place too.
+    """
     state = draft.state
     if state.workflow_task.state is WorkflowTaskState.STARTED:
         state.workflow_task = replace(
             state.workflow_task, state=WorkflowTaskState.SCHEDULED, started_event_id=0, started_time=0, identity=""
         )
-        draft.flush()
         offer(draft)
+    draft.flush()
 
 
 def complete(draft: Draft, request: RespondWorkflowTaskCompleted) -> None:

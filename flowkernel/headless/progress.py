@@ -104,8 +104,9 @@ class LiveProgress(Progress):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._total = 0
-        self._doing: Spinner | None = None
+        self._doing = ""
         self._since = 0.0
+        self._spinner = Spinner("dots")
         self._executions: dict[tuple[str, str], ExecutionReport] = {}
         self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._draw)
 
@@ -121,6 +122,7 @@ class LiveProgress(Progress):
 
     def cell_end(self, cell: CellReport) -> None:
         """Write its line."""
+        self._doing = ""
         colour = "red" if cell.status is CellStatus.FAILED else "green"
         line = Text.assemble(
             f"  [{cell.number}/{self._total}] ",
@@ -128,7 +130,6 @@ class LiveProgress(Progress):
             f" {cell.seconds:6.1f} s  {cell.title}",
         )
         self._console.print(line, highlight=False)
-        self._doing = None
 
     def wait(self, executions: tuple[ExecutionReport, ...]) -> None:
         """Show that the cells are through."""
@@ -141,19 +142,22 @@ class LiveProgress(Progress):
         if execution.status not in {"running", "suspended"}:
             self._console.print(f"      {_state(execution)}", markup=False, highlight=False)
 
+    def tick(self) -> None:
+        """Draw."""
+        self._live.refresh()
+
     def end(self) -> None:
         """Take the moving part away."""
         self._live.stop()
 
     def _begin(self, what: str) -> None:
-        self._doing, self._since = Spinner("dots"), time.monotonic()
-        self._doing.text = Text(what)
+        self._doing, self._since = what, time.monotonic()
 
     def _draw(self) -> RenderableType:
         lines: list[RenderableType] = []
-        if self._doing is not None:
-            lines.append(Text(f"  {time.monotonic() - self._since:6.1f} s", style="dim"))
-            lines.append(self._doing)
+        if self._doing:
+            self._spinner.update(text=Text(f"{self._doing}  {time.monotonic() - self._since:.1f} s"))
+            lines.append(self._spinner)
         for execution in list(self._executions.values()):
             if execution.status in {"running", "suspended"}:
                 style = "yellow" if execution.status == "suspended" else "cyan"

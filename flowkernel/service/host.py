@@ -117,7 +117,10 @@ class EmbeddedService:
             execution = engine.fold_run(run.run, run.entries)
             events = [entry for entry in run.entries if isinstance(entry, Event)]
             core.now = max(core.now, events[-1].event_time)
-            self._lose_attempts(core.adopt(execution, events))
+            entry = core.adopt(execution, events)
+            if execution.buffered:
+                core.apply(entry, inputs.ReturnWorkflowTask())
+            self._lose_attempts(entry)
             recovered += 1
         return recovered
 
