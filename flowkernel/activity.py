@@ -203,7 +203,7 @@ def heartbeat(*details: Any) -> None:
 
 def is_cancelled() -> bool:
     """Whether this attempt was asked to stop."""
-    return _context().cancelled.thread.is_set()
+    return _context().cancelled.is_set()
 
 
 def cancellation_details() -> ActivityCancellationDetails | None:
@@ -218,12 +218,12 @@ async def wait_for_cancelled() -> None:
 
 def wait_for_cancelled_sync(timeout: TimeSpan | None = None) -> None:
     """Wait, in a synchronous activity, until it is asked to stop or the time is up."""
-    _context().cancelled.thread.wait(_seconds(timeout))
+    _context().cancelled.wait_in_thread(_seconds(timeout))
 
 
 def is_worker_shutdown() -> bool:
     """Whether the worker is shutting down."""
-    return _context().worker_shutdown.thread.is_set()
+    return _context().worker_shutdown.is_set()
 
 
 async def wait_for_worker_shutdown() -> None:
@@ -233,7 +233,7 @@ async def wait_for_worker_shutdown() -> None:
 
 def wait_for_worker_shutdown_sync(timeout: TimeSpan | None = None) -> None:
     """Wait, in a synchronous activity, until the worker shuts down or the time is up."""
-    _context().worker_shutdown.thread.wait(_seconds(timeout))
+    _context().worker_shutdown.wait_in_thread(_seconds(timeout))
 
 
 def _seconds(timeout: TimeSpan | None) -> float | None:

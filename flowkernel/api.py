@@ -31,7 +31,7 @@ class Reply(Protocol[R_contra]):
     def __call__(self, answer: R_contra | None, error: BaseException | None, /) -> None: ...
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """What one commit added to a run."""
 
     run: RunRef

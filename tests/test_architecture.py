@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -178,6 +181,21 @@ def test_imports_inside_functions_are_for_heavy_packages_only(root: Path) -> Non
 def test_modules_do_not_import_one_another_in_a_circle(root: Path) -> None:
     edges = graph(root)
     assert [module for module in sorted(edges) if module in reachable(edges, module)] == []
+
+
+def test_what_is_imported_is_declared(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=\[]", entry)[0].replace("-", "_").lower() for entry in project["dependencies"]}
+    wrong = [
+        f"{found.place}: {found.target}"
+        for found in imports(root)
+        if (name := found.target.split(".")[0]) != "flowkernel"
+        and name not in sys.stdlib_module_names
+        and name.lower() not in declared
+        and name not in OPTIONAL
+        and not (name == "pytest" and layer(found.source) == "testing")
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("name", ["utils", "helpers", "misc"])

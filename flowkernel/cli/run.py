@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowkernel.headless import ExecutionReport, NotebookError, Progress, RunReport, progress_for, run_notebook
+from flowkernel.headless import ExecutionReport, NotebookError, NotebookRun, Progress, RunReport, progress_for
 
 __all__ = ["main", "report_text"]
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no timelines, only what went wrong")
     chosen = parser.parse_args(arguments)
     try:
-        report = run_notebook(
+        run = NotebookRun(
             chosen.notebook,
             chosen.output,
             cell_timeout=chosen.cell_timeout,
@@ -61,6 +62,11 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
+    try:
+        report = asyncio.run(run.run())
+    except OSError as error:
+        print(f"flowkernel run: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     print(report_text(report, quiet=chosen.quiet), flush=True)
     return report.exit_code
 

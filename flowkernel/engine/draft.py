@@ -9,7 +9,6 @@ history. They are kept in `Execution.buffered` and made durable as `EventBuffere
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
 import msgspec
@@ -39,7 +38,7 @@ class Draft:
     __slots__ = ("deadlines", "events", "news", "now", "ready", "records", "state")
 
     def __init__(self, execution: Execution, now: Instant) -> None:
-        state = copy.copy(execution)
+        state = execution.__copy__()
         # The copy shares these until here; handlers and folds change them in place.
         state.activities = dict(execution.activities)
         state.activity_ids = dict(execution.activity_ids)

@@ -27,7 +27,10 @@ def cell_title(cells: Sequence[Any], index: int) -> str:
     first = lines[0]
     if first.startswith("#") and first.strip("#!% "):
         return _short(first.strip("#!% "))
-    if not first.startswith("%%") and index > 0 and cells[index - 1].cell_type == "markdown":
+    if first.startswith("%%"):
+        words = first.split()
+        return _short(" ".join(words[:2] if len(words) > 1 and not words[1].startswith("-") else words[:1]))
+    if index > 0 and cells[index - 1].cell_type == "markdown":
         headings = [line.strip("# ") for line in cells[index - 1].source.splitlines() if line.startswith("#")]
         if headings:
             return _short(headings[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -61,11 +62,18 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def save_notebook(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook so that the file is at any moment either the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a notebook so that the file is at any moment either the old one or the new one, whole.
+
+    Raises:
+        OSError: it cannot be written; the old file stays.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_text(_nbformat.writes(notebook, version=_FORMAT) + "\n", encoding="utf-8")
         unfinished.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()

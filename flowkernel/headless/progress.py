@@ -82,7 +82,9 @@ class PlainProgress(Progress):
         self._waits[key] = execution
         if self._statuses.get(key) != execution.status:
             self._statuses[key] = execution.status
-            self._write(f"      {_state(execution)}")
+            # What it waits for at the first moment is rarely what it waits for when somebody reads this.
+            running = execution.status == "running"
+            self._write(f"      {execution.workflow_id}: running" if running else f"      {_state(execution)}")
 
     def tick(self) -> None:
         """Write where it stands, if nothing was written for a while."""
@@ -172,8 +174,8 @@ def progress_for(stream: TextIO) -> Progress:
 
 
 def _state(execution: ExecutionReport) -> str:
-    why = execution.waiting or execution.outcome
-    return f"{execution.workflow_id}: {execution.status}" + (f", {why}" if why else "")
+    sentence = execution.waiting or execution.outcome
+    return f"{execution.workflow_id}: {execution.status}" + (f". {sentence}" if sentence else "")
 
 
 def _count(number: int, noun: str) -> str:

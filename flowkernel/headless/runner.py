@@ -228,7 +228,9 @@ class NotebookRun:
             await asyncio.sleep(_TICK)
             self._progress.tick()
             if self._unsaved:
-                self._save()
+                # A disk that is full now is reported by the save after the cell, if it still is.
+                with contextlib.suppress(OSError):
+                    self._save()
 
     def _note_change(self) -> None:
         self._unsaved = True

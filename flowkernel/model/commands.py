@@ -13,7 +13,7 @@ from flowkernel.model.payloads import Header, Payloads
 from flowkernel.model.policies import Priority, RetryPolicy
 
 
-class ScheduleActivityTask(msgspec.Struct, frozen=True, omit_defaults=True):
+class ScheduleActivityTask(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Run an activity. Either ``schedule_to_close_timeout`` or ``start_to_close_timeout`` is set."""
 
     activity_id: str
@@ -30,13 +30,13 @@ class ScheduleActivityTask(msgspec.Struct, frozen=True, omit_defaults=True):
     user_metadata: UserMetadata | None = None
 
 
-class RequestCancelActivityTask(msgspec.Struct, frozen=True):
+class RequestCancelActivityTask(msgspec.Struct, frozen=True, gc=False):
     """Ask a running activity to cancel."""
 
     scheduled_event_id: EventId
 
 
-class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True):
+class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Wake the code after ``start_to_fire_timeout``."""
 
     timer_id: str
@@ -44,13 +44,13 @@ class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True):
     user_metadata: UserMetadata | None = None
 
 
-class CancelTimer(msgspec.Struct, frozen=True):
+class CancelTimer(msgspec.Struct, frozen=True, gc=False):
     """Forget a timer."""
 
     timer_id: str
 
 
-class RecordMarker(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecordMarker(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Write something into the history for later replays."""
 
     marker_name: str
@@ -59,19 +59,19 @@ class RecordMarker(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-class CompleteWorkflowExecution(msgspec.Struct, frozen=True, omit_defaults=True):
+class CompleteWorkflowExecution(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """End the run with a result."""
 
     result: Payloads = ()
 
 
-class FailWorkflowExecution(msgspec.Struct, frozen=True):
+class FailWorkflowExecution(msgspec.Struct, frozen=True, gc=False):
     """End the run with a failure."""
 
     failure: Failure
 
 
-class CancelWorkflowExecution(msgspec.Struct, frozen=True, omit_defaults=True):
+class CancelWorkflowExecution(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """End the run as cancelled."""
 
     details: Payloads = ()

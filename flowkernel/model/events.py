@@ -16,7 +16,7 @@ from flowkernel.model.payloads import Header, Payload, Payloads
 from flowkernel.model.policies import Priority, RetryPolicy, WorkflowTaskFailedCause
 
 
-class Attributes(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is common to all events' attributes: a name under which they are stored."""
 
     @property
@@ -28,7 +28,7 @@ class Attributes(msgspec.Struct, frozen=True, omit_defaults=True):
 # --- the run --------------------------------------------------------------------------------------------------------
 
 
-class WorkflowExecutionStarted(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionStarted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """A run began. Always event 1."""
 
     workflow_type: str
@@ -51,14 +51,14 @@ class WorkflowExecutionStarted(Attributes, frozen=True, omit_defaults=True):
     request_id: str = ""
 
 
-class WorkflowExecutionCompleted(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionCompleted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The workflow's code returned."""
 
     result: Payloads = ()
     workflow_task_completed_event_id: EventId = 0
 
 
-class WorkflowExecutionFailed(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionFailed(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The workflow's code raised a failure."""
 
     failure: Failure
@@ -66,20 +66,20 @@ class WorkflowExecutionFailed(Attributes, frozen=True, omit_defaults=True):
     workflow_task_completed_event_id: EventId = 0
 
 
-class WorkflowExecutionTimedOut(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionTimedOut(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The run or execution timeout passed. No workflow code ran for it."""
 
     retry_state: RetryState = RetryState.TIMEOUT
 
 
-class WorkflowExecutionCanceled(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionCanceled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code let a requested cancellation end it."""
 
     details: Payloads = ()
     workflow_task_completed_event_id: EventId = 0
 
 
-class WorkflowExecutionTerminated(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionTerminated(Attributes, frozen=True, omit_defaults=True, gc=False):
     """Somebody ended the run from outside, without asking its code."""
 
     reason: str = ""
@@ -87,7 +87,7 @@ class WorkflowExecutionTerminated(Attributes, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class WorkflowExecutionCancelRequested(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionCancelRequested(Attributes, frozen=True, omit_defaults=True, gc=False):
     """Somebody asked the run to cancel itself."""
 
     cause: str = ""
@@ -95,7 +95,7 @@ class WorkflowExecutionCancelRequested(Attributes, frozen=True, omit_defaults=Tr
     request_id: str = ""
 
 
-class WorkflowExecutionSignaled(Attributes, frozen=True, omit_defaults=True):
+class WorkflowExecutionSignaled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """A signal arrived."""
 
     signal_name: str
@@ -108,7 +108,7 @@ class WorkflowExecutionSignaled(Attributes, frozen=True, omit_defaults=True):
 # --- workflow tasks -------------------------------------------------------------------------------------------------
 
 
-class WorkflowTaskScheduled(Attributes, frozen=True, omit_defaults=True):
+class WorkflowTaskScheduled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code has something new to look at."""
 
     task_queue: str
@@ -116,7 +116,7 @@ class WorkflowTaskScheduled(Attributes, frozen=True, omit_defaults=True):
     attempt: int = 1
 
 
-class WorkflowTaskStarted(Attributes, frozen=True, omit_defaults=True):
+class WorkflowTaskStarted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """A worker took the task. Its time is the workflow's ``now()``."""
 
     scheduled_event_id: EventId
@@ -126,7 +126,7 @@ class WorkflowTaskStarted(Attributes, frozen=True, omit_defaults=True):
     suggest_continue_as_new: bool = False
 
 
-class WorkflowTaskCompleted(Attributes, frozen=True, omit_defaults=True):
+class WorkflowTaskCompleted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code ran until it had to wait; the events of its commands follow."""
 
     scheduled_event_id: EventId
@@ -135,14 +135,14 @@ class WorkflowTaskCompleted(Attributes, frozen=True, omit_defaults=True):
     definition: str = ""
 
 
-class WorkflowTaskTimedOut(Attributes, frozen=True, omit_defaults=True):
+class WorkflowTaskTimedOut(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The worker did not answer in time."""
 
     scheduled_event_id: EventId
     started_event_id: EventId
 
 
-class WorkflowTaskFailed(Attributes, frozen=True, omit_defaults=True):
+class WorkflowTaskFailed(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code could not be run: a bug in it, or it no longer fits its history."""
 
     scheduled_event_id: EventId
@@ -155,7 +155,7 @@ class WorkflowTaskFailed(Attributes, frozen=True, omit_defaults=True):
 # --- activities -----------------------------------------------------------------------------------------------------
 
 
-class ActivityTaskScheduled(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskScheduled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code asked for an activity."""
 
     activity_id: str
@@ -172,7 +172,7 @@ class ActivityTaskScheduled(Attributes, frozen=True, omit_defaults=True):
     workflow_task_completed_event_id: EventId = 0
 
 
-class ActivityTaskStarted(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskStarted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The last attempt began. Written together with the activity's end, so retries leave no events."""
 
     scheduled_event_id: EventId
@@ -181,7 +181,7 @@ class ActivityTaskStarted(Attributes, frozen=True, omit_defaults=True):
     last_failure: Failure | None = None
 
 
-class ActivityTaskCompleted(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskCompleted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The activity returned."""
 
     scheduled_event_id: EventId
@@ -190,7 +190,7 @@ class ActivityTaskCompleted(Attributes, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class ActivityTaskFailed(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskFailed(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The activity failed for good."""
 
     scheduled_event_id: EventId
@@ -200,7 +200,7 @@ class ActivityTaskFailed(Attributes, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class ActivityTaskTimedOut(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskTimedOut(Attributes, frozen=True, omit_defaults=True, gc=False):
     """One of the activity's timeouts passed for good."""
 
     scheduled_event_id: EventId
@@ -209,14 +209,14 @@ class ActivityTaskTimedOut(Attributes, frozen=True, omit_defaults=True):
     retry_state: RetryState
 
 
-class ActivityTaskCancelRequested(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskCancelRequested(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code asked to cancel an activity."""
 
     scheduled_event_id: EventId
     workflow_task_completed_event_id: EventId = 0
 
 
-class ActivityTaskCanceled(Attributes, frozen=True, omit_defaults=True):
+class ActivityTaskCanceled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The activity ended by a requested cancellation."""
 
     scheduled_event_id: EventId
@@ -229,7 +229,7 @@ class ActivityTaskCanceled(Attributes, frozen=True, omit_defaults=True):
 # --- timers and markers ---------------------------------------------------------------------------------------------
 
 
-class TimerStarted(Attributes, frozen=True, omit_defaults=True):
+class TimerStarted(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code asked to be woken."""
 
     timer_id: str
@@ -237,14 +237,14 @@ class TimerStarted(Attributes, frozen=True, omit_defaults=True):
     workflow_task_completed_event_id: EventId = 0
 
 
-class TimerFired(Attributes, frozen=True, omit_defaults=True):
+class TimerFired(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The time came."""
 
     timer_id: str
     started_event_id: EventId
 
 
-class TimerCanceled(Attributes, frozen=True, omit_defaults=True):
+class TimerCanceled(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The code no longer wants to be woken."""
 
     timer_id: str
@@ -253,7 +253,7 @@ class TimerCanceled(Attributes, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class MarkerRecorded(Attributes, frozen=True, omit_defaults=True):
+class MarkerRecorded(Attributes, frozen=True, omit_defaults=True, gc=False):
     """The worker noted something for later replays."""
 
     marker_name: str
@@ -302,14 +302,14 @@ CLOSE_EVENTS: frozenset[type[Attributes]] = frozenset(
 """The events that end a run."""
 
 
-class UserMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
+class UserMetadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Words for people, shown by screens: a one-line summary and longer details."""
 
     summary: Payload | None = None
     details: Payload | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One fact of a history: its place, its time and what happened."""
 
     event_id: EventId

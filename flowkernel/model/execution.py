@@ -35,7 +35,7 @@ class ActivityState(enum.Enum):
     RELEASED = "released"
 
 
-class PendingWorkflowTask(msgspec.Struct, frozen=True):
+class PendingWorkflowTask(msgspec.Struct, frozen=True, gc=False):
     """The run's workflow task. ``scheduled_event_id`` is 0 while there is none."""
 
     state: WorkflowTaskState = WorkflowTaskState.NONE
@@ -54,7 +54,7 @@ class PendingWorkflowTask(msgspec.Struct, frozen=True):
         return self.attempt > 1
 
 
-class PendingActivity(msgspec.Struct, frozen=True):
+class PendingActivity(msgspec.Struct, frozen=True, gc=False):
     """An activity between its scheduled event and the event that ends it."""
 
     scheduled: ActivityTaskScheduled
@@ -77,7 +77,7 @@ class PendingActivity(msgspec.Struct, frozen=True):
         return self.cancel_requested_event_id != 0
 
 
-class PendingTimer(msgspec.Struct, frozen=True):
+class PendingTimer(msgspec.Struct, frozen=True, gc=False):
     """A timer that has not fired."""
 
     timer_id: str

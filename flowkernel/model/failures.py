@@ -41,7 +41,7 @@ class ErrorCategory(enum.IntEnum):
     BENIGN = 1
 
 
-class ApplicationFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="application"):
+class ApplicationFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="application"):
     """Raised by the author's code. ``type`` is what retry policies match on."""
 
     type: str = ""
@@ -51,30 +51,30 @@ class ApplicationFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_fi
     category: ErrorCategory = ErrorCategory.UNSPECIFIED
 
 
-class TimeoutFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="timeout"):
+class TimeoutFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="timeout"):
     """A timeout; carries the last heartbeat so that work done is not lost."""
 
     timeout_type: TimeoutType
     last_heartbeat_details: Payloads = ()
 
 
-class CanceledFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="canceled"):
+class CanceledFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="canceled"):
     """The work was cancelled at somebody's request."""
 
     details: Payloads = ()
 
 
-class TerminatedFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="terminated"):
+class TerminatedFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="terminated"):
     """The run was terminated from outside."""
 
 
-class ServerFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):
+class ServerFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="server"):
     """The service itself failed."""
 
     non_retryable: bool = False
 
 
-class ActivityFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="activity"):
+class ActivityFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="activity"):
     """Wraps the failure of an activity, as the workflow sees it."""
 
     scheduled_event_id: EventId
@@ -85,7 +85,7 @@ class ActivityFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     retry_state: RetryState
 
 
-class ChildWorkflowFailure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="child_workflow"):
+class ChildWorkflowFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag="child_workflow"):
     """Wraps the failure of a child workflow, as the parent sees it."""
 
     namespace: str
@@ -108,7 +108,7 @@ FailureInfo: TypeAlias = (
 )
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An exception as data: message, where it was raised, what kind, and the failure that caused it."""
 
     message: str = ""

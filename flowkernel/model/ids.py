@@ -31,7 +31,7 @@ DAY: Duration = 24 * HOUR
 FIRST_EVENT_ID: EventId = 1
 
 
-class RunRef(msgspec.Struct, frozen=True):
+class RunRef(msgspec.Struct, frozen=True, gc=False):
     """The full address of a run."""
 
     namespace: str

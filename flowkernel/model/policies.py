@@ -9,7 +9,7 @@ import msgspec
 from flowkernel.model.ids import SECOND, Duration
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """When and how often to try again.
 
     ``maximum_interval`` 0 stands for 100 times the initial one; ``maximum_attempts`` 0 for no limit.
@@ -22,7 +22,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     non_retryable_error_types: tuple[str, ...] = ()
 
 
-class Priority(msgspec.Struct, frozen=True, omit_defaults=True):
+class Priority(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Order among the tasks of a queue: ``priority_key`` 1 (first) to 5; 0 means inherited, then 3."""
 
     priority_key: int = 0

@@ -17,7 +17,7 @@ from flowkernel.model.payloads import Payloads
 from flowkernel.model.policies import WorkflowTaskFailedCause
 
 
-class ActivityAttemptStarted(msgspec.Struct, frozen=True, omit_defaults=True):
+class ActivityAttemptStarted(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A worker was given this attempt. Durable before the attempt runs."""
 
     time: Instant
@@ -26,7 +26,7 @@ class ActivityAttemptStarted(msgspec.Struct, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class ActivityAttemptFailed(msgspec.Struct, frozen=True, omit_defaults=True):
+class ActivityAttemptFailed(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """This attempt ended in a failure (a timeout, a lost worker included) and another one follows at ``next_attempt_time``."""
 
     time: Instant
@@ -37,7 +37,7 @@ class ActivityAttemptFailed(msgspec.Struct, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
-class ActivityAttemptReleased(msgspec.Struct, frozen=True, omit_defaults=True):
+class ActivityAttemptReleased(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The worker let go of this attempt; somebody else will complete it (``raise_complete_async``)."""
 
     time: Instant
@@ -45,7 +45,7 @@ class ActivityAttemptReleased(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int
 
 
-class ActivityHeartbeatRecorded(msgspec.Struct, frozen=True, omit_defaults=True):
+class ActivityHeartbeatRecorded(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The attempt reported that it is alive; the latest details count."""
 
     time: Instant
@@ -54,7 +54,7 @@ class ActivityHeartbeatRecorded(msgspec.Struct, frozen=True, omit_defaults=True)
     details: Payloads = ()
 
 
-class ActivityOutputCaptured(msgspec.Struct, frozen=True, omit_defaults=True):
+class ActivityOutputCaptured(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Text that an attempt printed or logged. ``stream`` is ``stdout``, ``stderr`` or ``log``."""
 
     time: Instant
@@ -64,7 +64,7 @@ class ActivityOutputCaptured(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str
 
 
-class EventBuffered(msgspec.Struct, frozen=True, omit_defaults=True):
+class EventBuffered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An event that arrived while a worker held the workflow task.
 
     It gets its place in the history when that task ends; the event id here is 0.
@@ -74,7 +74,7 @@ class EventBuffered(msgspec.Struct, frozen=True, omit_defaults=True):
     event: Event
 
 
-class WorkflowTaskAttemptFailed(msgspec.Struct, frozen=True, omit_defaults=True):
+class WorkflowTaskAttemptFailed(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A workflow task failed again; only the first failure in a row is an event."""
 
     time: Instant

@@ -28,21 +28,21 @@ from flowkernel.model.tasks import ActivityTask, TaskToken, WorkflowTask
 R = TypeVar("R", default=Any)
 
 
-class Request(msgspec.Struct, Generic[R], frozen=True):
+class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """A request whose answer is an `R`."""
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
 
 
-class StartWorkflowExecutionResponse(msgspec.Struct, frozen=True):
+class StartWorkflowExecutionResponse(msgspec.Struct, frozen=True, gc=False):
     """Which run it is, and whether this request began it (False: the request id or a conflict policy led to it)."""
 
     run_id: RunId
     started: bool
 
 
-class StartWorkflowExecution(Request[StartWorkflowExecutionResponse], frozen=True):
+class StartWorkflowExecution(Request[StartWorkflowExecutionResponse], frozen=True, gc=False):
     """Start an execution.
 
     Raises:
@@ -70,7 +70,7 @@ class StartWorkflowExecution(Request[StartWorkflowExecutionResponse], frozen=Tru
     priority: Priority = Priority()
 
 
-class SignalWorkflowExecution(Request[None], frozen=True):
+class SignalWorkflowExecution(Request[None], frozen=True, gc=False):
     """Send a signal to an open run (the latest if ``run_id`` is empty).
 
     Raises:
@@ -87,7 +87,7 @@ class SignalWorkflowExecution(Request[None], frozen=True):
     header: Header = {}
 
 
-class RequestCancelWorkflowExecution(Request[None], frozen=True):
+class RequestCancelWorkflowExecution(Request[None], frozen=True, gc=False):
     """Ask an open run to cancel itself. Asking again is no error.
 
     Raises:
@@ -103,7 +103,7 @@ class RequestCancelWorkflowExecution(Request[None], frozen=True):
     identity: str = ""
 
 
-class TerminateWorkflowExecution(Request[None], frozen=True):
+class TerminateWorkflowExecution(Request[None], frozen=True, gc=False):
     """End an open run at once. Errors as for `RequestCancelWorkflowExecution`."""
 
     namespace: str
@@ -115,14 +115,14 @@ class TerminateWorkflowExecution(Request[None], frozen=True):
     identity: str = ""
 
 
-class QueryWorkflowResponse(msgspec.Struct, frozen=True):
+class QueryWorkflowResponse(msgspec.Struct, frozen=True, gc=False):
     """The answer, or the status because of which the query was rejected."""
 
     result: Payloads = ()
     rejected: WorkflowExecutionStatus | None = None
 
 
-class QueryWorkflow(Request[QueryWorkflowResponse], frozen=True):
+class QueryWorkflow(Request[QueryWorkflowResponse], frozen=True, gc=False):
     """Ask the workflow's code; nothing is written.
 
     Raises:
@@ -141,7 +141,7 @@ class QueryWorkflow(Request[QueryWorkflowResponse], frozen=True):
     timeout: Duration = 10 * SECOND
 
 
-class DescribeWorkflowExecutionResponse(msgspec.Struct, frozen=True):
+class DescribeWorkflowExecutionResponse(msgspec.Struct, frozen=True, gc=False):
     """A run now: how it started, where it stands, what is pending."""
 
     run: RunRef
@@ -158,7 +158,7 @@ class DescribeWorkflowExecutionResponse(msgspec.Struct, frozen=True):
     has_worker: bool = False
 
 
-class DescribeWorkflowExecution(Request[DescribeWorkflowExecutionResponse], frozen=True):
+class DescribeWorkflowExecution(Request[DescribeWorkflowExecutionResponse], frozen=True, gc=False):
     """Describe a run (the latest if ``run_id`` is empty).
 
     Raises:
@@ -170,7 +170,7 @@ class DescribeWorkflowExecution(Request[DescribeWorkflowExecutionResponse], froz
     run_id: RunId = RunId("")
 
 
-class GetWorkflowExecutionHistoryResponse(msgspec.Struct, frozen=True):
+class GetWorkflowExecutionHistoryResponse(msgspec.Struct, frozen=True, gc=False):
     """Committed events and the records beside them, in order. ``run`` says which run was meant."""
 
     run: RunRef
@@ -178,7 +178,7 @@ class GetWorkflowExecutionHistoryResponse(msgspec.Struct, frozen=True):
     records: tuple[Record, ...] = ()
 
 
-class GetWorkflowExecutionHistory(Request[GetWorkflowExecutionHistoryResponse], frozen=True):
+class GetWorkflowExecutionHistory(Request[GetWorkflowExecutionHistoryResponse], frozen=True, gc=False):
     """Read events after ``after_event_id``.
 
     With ``wait_new_event`` the answer waits until there is one; with ``close_event_only`` it is the run's last event alone, and
@@ -197,7 +197,7 @@ class GetWorkflowExecutionHistory(Request[GetWorkflowExecutionHistoryResponse], 
     with_records: bool = False
 
 
-class ExecutionInfo(msgspec.Struct, frozen=True):
+class ExecutionInfo(msgspec.Struct, frozen=True, gc=False):
     """One row of a list of executions."""
 
     run: RunRef
@@ -211,13 +211,13 @@ class ExecutionInfo(msgspec.Struct, frozen=True):
     search_attributes: dict[str, Payload] = {}
 
 
-class ListWorkflowExecutionsResponse(msgspec.Struct, frozen=True):
+class ListWorkflowExecutionsResponse(msgspec.Struct, frozen=True, gc=False):
     """Executions, latest start first."""
 
     executions: tuple[ExecutionInfo, ...]
 
 
-class ListWorkflowExecutions(Request[ListWorkflowExecutionsResponse], frozen=True):
+class ListWorkflowExecutions(Request[ListWorkflowExecutionsResponse], frozen=True, gc=False):
     """List the runs of a namespace.
 
     ``status`` and ``workflow_type`` narrow the list; None means any. ``query`` is Temporal's list filter.
@@ -234,7 +234,7 @@ class ListWorkflowExecutions(Request[ListWorkflowExecutionsResponse], frozen=Tru
 # --- workers --------------------------------------------------------------------------------------------------------
 
 
-class PollWorkflowTasks(Request[tuple[WorkflowTask, ...]], frozen=True):
+class PollWorkflowTasks(Request[tuple[WorkflowTask, ...]], frozen=True, gc=False):
     """Wait for workflow tasks; answered with 1 to ``max_tasks`` of them, or none when the worker is unregistered.
 
     ``workflow_types`` None takes any type (Temporal's way: an unknown one fails the task); a set takes only those, and
@@ -250,7 +250,7 @@ class PollWorkflowTasks(Request[tuple[WorkflowTask, ...]], frozen=True):
     workflow_types: frozenset[str] | None = None
 
 
-class PollActivityTasks(Request[tuple[ActivityTask, ...]], frozen=True):
+class PollActivityTasks(Request[tuple[ActivityTask, ...]], frozen=True, gc=False):
     """Wait for activity tasks; as `PollWorkflowTasks`. An attempt is durable before it is handed out."""
 
     namespace: str
@@ -261,7 +261,7 @@ class PollActivityTasks(Request[tuple[ActivityTask, ...]], frozen=True):
     activity_types: frozenset[str] | None = None
 
 
-class RespondWorkflowTaskCompleted(Request[None], frozen=True):
+class RespondWorkflowTaskCompleted(Request[None], frozen=True, gc=False):
     """The code ran; these are its commands.
 
     ``cached`` says that the worker keeps the run, so the next task may bring only what is new.
@@ -277,7 +277,7 @@ class RespondWorkflowTaskCompleted(Request[None], frozen=True):
     definition: str = ""
 
 
-class RespondWorkflowTaskFailed(Request[None], frozen=True):
+class RespondWorkflowTaskFailed(Request[None], frozen=True, gc=False):
     """The code could not be run. The worker has dropped the run from its cache. Errors as above."""
 
     token: TaskToken
@@ -286,7 +286,7 @@ class RespondWorkflowTaskFailed(Request[None], frozen=True):
     worker_id: str = ""
 
 
-class RespondQueryTaskCompleted(Request[None], frozen=True):
+class RespondQueryTaskCompleted(Request[None], frozen=True, gc=False):
     """Answer to a task with a query: a result, or why it failed."""
 
     query_id: str
@@ -295,7 +295,7 @@ class RespondQueryTaskCompleted(Request[None], frozen=True):
     failure: Failure | None = None
 
 
-class ActivityAddress(msgspec.Struct, frozen=True):
+class ActivityAddress(msgspec.Struct, frozen=True, gc=False):
     """An activity by name, for completion from outside: the latest run if ``run_id`` is empty."""
 
     namespace: str
@@ -307,7 +307,7 @@ class ActivityAddress(msgspec.Struct, frozen=True):
 ActivityTarget: TypeAlias = TaskToken | ActivityAddress
 
 
-class Output(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A piece of captured text. ``stream`` is ``stdout``, ``stderr`` or ``log``."""
 
     time: Instant
@@ -315,7 +315,7 @@ class Output(msgspec.Struct, frozen=True):
     text: str
 
 
-class RespondActivityTaskCompleted(Request[None], frozen=True):
+class RespondActivityTaskCompleted(Request[None], frozen=True, gc=False):
     """The activity returned.
 
     Raises:
@@ -328,7 +328,7 @@ class RespondActivityTaskCompleted(Request[None], frozen=True):
     output: tuple[Output, ...] = ()
 
 
-class RespondActivityTaskFailed(Request[None], frozen=True):
+class RespondActivityTaskFailed(Request[None], frozen=True, gc=False):
     """The attempt failed; the retry policy decides what follows. Errors as above."""
 
     target: ActivityTarget
@@ -338,7 +338,7 @@ class RespondActivityTaskFailed(Request[None], frozen=True):
     output: tuple[Output, ...] = ()
 
 
-class RespondActivityTaskCanceled(Request[None], frozen=True):
+class RespondActivityTaskCanceled(Request[None], frozen=True, gc=False):
     """The activity gave in to a requested cancellation. Errors as above, and InvalidRequest when none was requested."""
 
     target: ActivityTarget
@@ -347,13 +347,13 @@ class RespondActivityTaskCanceled(Request[None], frozen=True):
     output: tuple[Output, ...] = ()
 
 
-class RecordActivityTaskHeartbeatResponse(msgspec.Struct, frozen=True):
+class RecordActivityTaskHeartbeatResponse(msgspec.Struct, frozen=True, gc=False):
     """What the attempt should know."""
 
     cancel_requested: bool = False
 
 
-class RecordActivityTaskHeartbeat(Request[RecordActivityTaskHeartbeatResponse], frozen=True):
+class RecordActivityTaskHeartbeat(Request[RecordActivityTaskHeartbeatResponse], frozen=True, gc=False):
     """The attempt is alive. Errors as for `RespondActivityTaskCompleted`."""
 
     target: ActivityTarget
@@ -362,21 +362,21 @@ class RecordActivityTaskHeartbeat(Request[RecordActivityTaskHeartbeatResponse], 
     output: tuple[Output, ...] = ()
 
 
-class RecordActivityTaskOutput(Request[None], frozen=True):
+class RecordActivityTaskOutput(Request[None], frozen=True, gc=False):
     """Text that a long attempt printed so far. Says nothing about being alive; errors as above."""
 
     target: ActivityTarget
     output: tuple[Output, ...]
 
 
-class ReleaseActivityTask(Request[None], frozen=True):
+class ReleaseActivityTask(Request[None], frozen=True, gc=False):
     """The attempt will be completed by somebody else (``raise_complete_async``); do not retry it when the worker goes."""
 
     target: ActivityTarget
     output: tuple[Output, ...] = ()
 
 
-class WakeWorkflowTasks(Request[int], frozen=True):
+class WakeWorkflowTasks(Request[int], frozen=True, gc=False):
     """Offer backed-off workflow tasks of these types again at once: their code has changed. Answers how many."""
 
     namespace: str
@@ -384,7 +384,7 @@ class WakeWorkflowTasks(Request[int], frozen=True):
     workflow_types: frozenset[str]
 
 
-class UnregisterWorker(Request[None], frozen=True):
+class UnregisterWorker(Request[None], frozen=True, gc=False):
     """The worker takes no more tasks: its polls are answered with none, tasks it holds are offered to others.
 
     Workflow tasks go back at once. Its activity attempts count as lost, and are retried, when ``lost`` is set.

@@ -13,7 +13,7 @@ from flowkernel.model.payloads import Header, Payloads
 from flowkernel.model.policies import Priority, RetryPolicy
 
 
-class TaskToken(msgspec.Struct, frozen=True):
+class TaskToken(msgspec.Struct, frozen=True, gc=False):
     """Names one attempt of one task; an answer with an outdated token is refused."""
 
     run: RunRef
@@ -38,7 +38,7 @@ class TaskToken(msgspec.Struct, frozen=True):
             raise ValueError(f"not a flowkernel task token: {token!r}") from error
 
 
-class WorkflowQuery(msgspec.Struct, frozen=True):
+class WorkflowQuery(msgspec.Struct, frozen=True, gc=False):
     """A question for the workflow's code."""
 
     query_id: str
@@ -47,7 +47,7 @@ class WorkflowQuery(msgspec.Struct, frozen=True):
     header: Header = {}
 
 
-class WorkflowTask(msgspec.Struct, frozen=True):
+class WorkflowTask(msgspec.Struct, frozen=True, gc=False):
     """Here is what happened; what next?
 
     ``events`` starts after ``previous_started_event_id`` when the worker said it keeps the run cached, else at event 1, and
@@ -65,7 +65,7 @@ class WorkflowTask(msgspec.Struct, frozen=True):
     query: WorkflowQuery | None = None
 
 
-class ActivityTask(msgspec.Struct, frozen=True):
+class ActivityTask(msgspec.Struct, frozen=True, gc=False):
     """Run this attempt of an activity."""
 
     token: TaskToken
@@ -87,7 +87,7 @@ class ActivityTask(msgspec.Struct, frozen=True):
     priority: Priority
 
 
-class WorkflowTaskReady(msgspec.Struct, frozen=True):
+class WorkflowTaskReady(msgspec.Struct, frozen=True, gc=False):
     """The engine wants this run's workflow task matched to a worker."""
 
     run: RunRef
@@ -95,7 +95,7 @@ class WorkflowTaskReady(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class ActivityTaskReady(msgspec.Struct, frozen=True):
+class ActivityTaskReady(msgspec.Struct, frozen=True, gc=False):
     """The engine wants this activity attempt matched to a worker."""
 
     run: RunRef
@@ -121,7 +121,7 @@ class DeadlineKind(enum.IntEnum):
     ACTIVITY_BACKOFF = 10
 
 
-class Deadline(msgspec.Struct, frozen=True, order=True):
+class Deadline(msgspec.Struct, frozen=True, order=True, gc=False):
     """Something that falls due. Never cancelled: the engine ignores one that no longer applies.
 
     ``key`` is the event id of what it is about (0 for the run); ``attempt`` the attempt that it guards.

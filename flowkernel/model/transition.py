@@ -11,7 +11,7 @@ from flowkernel.model.records import Record
 from flowkernel.model.tasks import Deadline, ReadyTask
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """What a request does to a run.
 
     Attributes:

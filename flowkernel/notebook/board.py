@@ -127,12 +127,16 @@ class Board:
         with self._lock:
             self._runs.pop(run, None)
 
-    def display(self, run: RunRef, display_id: str) -> None:
-        """Show a known run under a display id too."""
+    def display(self, run: RunRef, display_id: str, clock: Callable[[], float], now: Instant) -> Timeline:
+        """Show a known run under a display id too. The first picture there is the caller's to draw."""
         with self._lock:
             shown = self._runs[run]
+            timeline = self._view(shown, now)
+            if not shown.display_ids:
+                shown.dirty = shown.urgent = False
+                shown.published = clock()
             shown.display_ids.append(display_id)
-            shown.dirty = True
+            return timeline
 
     def hear(self, changes: Sequence[Change]) -> bool:
         """Take in commits. Returns whether any run shown here has changed."""

@@ -79,9 +79,8 @@ class InputError(NotebookError, TypeError):
         kind = type(value)
         where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         super().__init__(
-            f"{name!r} is a {where}{kind.__qualname__}, which cannot be recorded as workflow input: {reason}. "
-            f"Record something smaller (a path, a query, plain rows) and build it in an activity, or give the client a payload "
-            f"converter for {kind.__qualname__}. Nothing was started."
+            f"{name!r} is a {where}{kind.__qualname__}, which cannot be recorded as workflow input. Nothing was started. Let an "
+            f"activity make it, from what can be recorded: a path, a query, plain rows. ({reason})"
         )
         self.name = name
 
@@ -112,8 +111,10 @@ class CellNameError(NotebookError, NameError):
         return [shown, f"NameError: {self}"]
 
 
-class CellSyntaxError(NotebookError, SyntaxError):
+class CellSyntaxError(NotebookError):
     """The cell's body is no Python, or Python that a workflow cannot have. Nothing was started.
+
+    Not a `SyntaxError`: for those IPython shows the whole way from the magic to the compiler.
 
     Args:
         problem: what is wrong.
@@ -124,23 +125,19 @@ class CellSyntaxError(NotebookError, SyntaxError):
     """
 
     def __init__(self, problem: str, place: str, line: int, column: int, text: str) -> None:
-        super().__init__(problem)
-        self.msg = problem
-        self.filename = place
-        self.lineno = line
-        self.offset = column
+        super().__init__(f"{problem} ({place}, line {line})")
+        self.problem = problem
+        self.place = place
+        self.line = line
+        self.column = column
         self.text = text
 
-    def __str__(self) -> str:
-        return f"{self.msg} ({self.filename}, line {self.lineno})"
-
     def _render_traceback_(self) -> list[str]:
-        text = self.text or ""
-        stripped = text.lstrip()
-        lines = [f"  {self.filename}, line {self.lineno}", f"    {stripped.rstrip()}"]
-        if self.offset:
-            lines.append(" " * (4 + max(0, self.offset - 1 - (len(text) - len(stripped)))) + "^")
-        return ["\n".join(lines), f"SyntaxError: {self.msg}"]
+        stripped = self.text.lstrip()
+        lines = [f"  {self.place}, line {self.line}", f"    {stripped.rstrip()}"]
+        if self.column:
+            lines.append(" " * (4 + max(0, self.column - 1 - (len(self.text) - len(stripped)))) + "^")
+        return ["\n".join(lines), f"SyntaxError: {self.problem}"]
 
 
 E = TypeVar("E", bound=BaseException)

@@ -80,6 +80,7 @@ class Extension:
         self.settings = FlowKernel(parent=shell)
         self.raw_cell = ""
         self.cell_id = ""
+        self.cell_number = 0
         self._session: Session | None = None
         self._registry: Registry | None = None
         self._publisher: Publisher | None = None
@@ -260,6 +261,8 @@ class Extension:
     def _before_cell(self, info: Any) -> None:
         self.raw_cell = getattr(info, "raw_cell", None) or ""
         self.cell_id = getattr(info, "cell_id", None) or ""
+        # A cell that is kept in the history has been counted by now.
+        self.cell_number = self.shell.execution_count - bool(getattr(info, "store_history", False))
 
     def _after_cell(self, _result: Any) -> None:
         # Without the modules that define workflows nobody can have defined one.

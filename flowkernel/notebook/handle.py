@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import time
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from flowkernel.client import WorkflowFailureError, WorkflowHandle
@@ -72,7 +72,7 @@ class CellHandle:
             SuspendedError: its code keeps failing, and this wait keeps the cell from being fixed.
             AwaitDetached: the wait was interrupted; the execution goes on.
         """
-        future = self._session.background.submit(self._handle.result)
+        future = self._session.submit(self._handle.result)
         waiting = asyncio.ensure_future(asyncio.wrap_future(future))
         try:
             while not waiting.done():
@@ -98,7 +98,7 @@ class CellHandle:
             SuspendedError: as for `result`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting = self._session.background.submit(self._handle.result)
+        waiting = self._session.submit(self._handle.result)
         try:
             while True:
                 remaining = None if deadline is None else deadline - time.monotonic()
@@ -153,19 +153,22 @@ class CellHandle:
 
     def signal_now(self, name: str, values: Sequence[Any]) -> None:
         """Send a signal from code that cannot await."""
-        self._session.background.call(lambda: self._handle.signal(name, args=values))
+        self._now(lambda: self._handle.signal(name, args=values))
 
     def query_now(self, name: str, values: Sequence[Any]) -> Any:
         """Ask the workflow's code from code that cannot await."""
-        return self._session.background.call(lambda: self._handle.query(name, args=values))
+        return self._now(lambda: self._handle.query(name, args=values))
 
     def cancel_now(self) -> None:
         """Request cancellation from code that cannot await."""
-        self._session.background.call(self._handle.cancel)
+        self._now(self._handle.cancel)
 
     def terminate_now(self, reason: str | None) -> None:
         """End it from code that cannot await."""
-        self._session.background.call(lambda: self._handle.terminate(reason=reason))
+        self._now(lambda: self._handle.terminate(reason=reason))
+
+    def _now(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        return self._session.submit(call).result()
 
     def show(self) -> None:
         """Show the timeline as output of the present cell, and keep it true."""

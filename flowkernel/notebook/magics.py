@@ -123,7 +123,7 @@ class CellRun:
             raw, first = f"%%workflow {self._line}\n{body}", 0
         # Commented out, the magic's line keeps its place and the whole parses as Python, which traceback tools like.
         shown = "\n".join(f"# {text}" if index == first else text for index, text in enumerate(raw.splitlines()))
-        filename = self._shell.compile.cache(shown, self._shell.execution_count, raw_code=raw)
+        filename = self._shell.compile.cache(shown, self._extension.cell_number, raw_code=raw)
         place = self._extension.place_of(filename) or "Cell"
         return CellSource(body, filename, place, first + 2)
 

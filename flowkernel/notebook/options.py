@@ -21,6 +21,8 @@ from flowkernel.notebook.errors import UsageError, nearest
 
 __all__ = ["CommandParser", "HelpShown", "Words", "evaluate", "parse_duration", "parse_retry", "split_words"]
 
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_GUARD = re.compile("\x00(\\d+)\x00")
 _RETRY_DURATIONS = {"initial_interval", "maximum_interval"}
 
 
@@ -46,20 +48,63 @@ class HelpShown(Exception):
 
 
 def split_words(line: str, command: str = "%workflow") -> Words:
-    """Split a magic's line into words, as a POSIX shell would.
+    """Split a magic's line into words, as a POSIX shell would, but for brackets: what they enclose is Python and stays as it is.
 
     Raises:
         UsageError: a quote is not closed.
     """
     stripped = line.strip()
     quiet = stripped.endswith(";")
+    guarded, kept = _guard_brackets(stripped.removesuffix(";"))
     try:
-        words = shlex.split(stripped.removesuffix(";"), comments=False, posix=True)
+        words = shlex.split(guarded, comments=False, posix=True)
     except ValueError as error:
-        raise UsageError(
-            f"{error} in: {stripped}", command=command, hint="Close the quote, or escape it with a backslash."
-        ) from None
-    return Words(tuple(words), quiet)
+        hint = "Close the quote, or escape it with a backslash."
+        raise UsageError(f"{error} in: {stripped}", command=command, hint=hint) from None
+    return Words(tuple(_GUARD.sub(lambda found: kept[int(found[1])], word) for word in words), quiet)
+
+
+def _guard_brackets(text: str) -> tuple[str, list[str]]:
+    """Replace each outermost bracketed part by a mark without blanks or quotes."""
+    parts: list[str] = []
+    kept: list[str] = []
+    position = 0
+    while position < len(text):
+        end = _end_of_bracket(text, position) if text[position] in _BRACKETS else None
+        if end is not None:
+            parts.append(f"\x00{len(kept)}\x00")
+            kept.append(text[position:end])
+            position = end
+            continue
+        end = _end_of_quote(text, position) if text[position] in "'\"" else position + (2 if text[position] == "\\" else 1)
+        parts.append(text[position:end])
+        position = end
+    return "".join(parts), kept
+
+
+def _end_of_quote(text: str, start: int) -> int:
+    position = start + 1
+    while position < len(text) and text[position] != text[start]:
+        position += 2 if text[position] == "\\" and text[start] == '"' else 1
+    return position + 1
+
+
+def _end_of_bracket(text: str, start: int) -> int | None:
+    expected: list[str] = []
+    position = start
+    while position < len(text):
+        sign = text[position]
+        if sign in "'\"":
+            position = _end_of_quote(text, position)
+            continue
+        if sign in _BRACKETS:
+            expected.append(_BRACKETS[sign])
+        elif expected and sign == expected[-1]:
+            expected.pop()
+            if not expected:
+                return position + 1
+        position += 1
+    return None
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -72,12 +72,15 @@ class Publisher:
 
     def show(self, run: RunRef, display_id: str) -> Timeline:
         """Put a run that the board knows on the screen and keep it true. The first picture belongs to the calling cell."""
-        timeline = self.board.view(run, self._now())
-        self._publish(mimebundle(timeline), display_id, False)
-        if self._live:
-            self.board.display(run, display_id)
-            self._ensure_thread()
-            self.wake()
+        if not self._live:
+            timeline = self.board.view(run, self._now())
+            self._publish(mimebundle(timeline), display_id, False)
+            return timeline
+        with self._drawing:  # no update may go out before the display is there
+            timeline = self.board.display(run, display_id, self._clock, self._now())
+            self._publish(mimebundle(timeline), display_id, False)
+        self._ensure_thread()
+        self.wake()
         return timeline
 
     def flush(self) -> None:

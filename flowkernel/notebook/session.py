@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -148,6 +149,19 @@ class Session:
         self._open.update(info.run for info in self.found_open)
         self._pace()
 
+    def submit(self, call: Callable[..., Awaitable[R]], *args: Any) -> concurrent.futures.Future[R]:
+        """Begin a coroutine function beside the cells.
+
+        Raises:
+            CommandError: this session is closed.
+        """
+        if not self.background.alive:
+            raise CommandError(
+                f"the database {self.database} was closed when the extension was unloaded. Run the cell again, or take a new handle "
+                f"with flowkernel.notebook.execution(...)"
+            )
+        return self.background.submit(call, *args)
+
     # --- asking the service -----------------------------------------------------------------------------------------
 
     def ask(self, request: Request[R]) -> R:
@@ -205,7 +219,7 @@ class Session:
                     f"Choose another --id, or end it first: %workflow terminate {options.workflow_id!r}"
                 )
             return self.attach(present)
-        handle = self.background.call(self._start, workflow_type, payloads, options)
+        handle = self.submit(self._start, workflow_type, payloads, options).result()
         run_id = handle.result_run_id or handle.first_execution_run_id or ""
         run = RunRef(self.client.namespace, WorkflowId(options.workflow_id), RunId(run_id))
         self.track(run)

@@ -19,6 +19,7 @@ from flowkernel.model.failures import ActivityFailure, CanceledFailure, Failure,
 from flowkernel.model.ids import EventId
 from flowkernel.model.policies import Priority
 from flowkernel.replay.definitions import ActivityDefinition
+from flowkernel.replay.loop import OrderedTask
 from flowkernel.replay.options import ActivityCancellationType, ActivityOptions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ ActivityOutcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimed
 """The events that end an activity."""
 
 
-class ActivityHandle(asyncio.Task[T]):
+class ActivityHandle(OrderedTask[T]):
     """An activity that was asked for: a task, so it can be awaited, gathered and cancelled.
 
     Cancelling means what the activity's ``cancellation_type`` says.
@@ -51,8 +52,7 @@ class ActivityHandle(asyncio.Task[T]):
         self.slot = -1
         self.scheduled_event_id: EventId = 0
         self.ended = False
-        super().__init__(self._wait(), loop=loop, name=activity_type)
-        loop.adopt(self)
+        super().__init__(self._wait(), loop, activity_type)
 
     async def _wait(self) -> Any:
         # The outcome is awaited through a future of its own: cancelling this task must not cancel the outcome, which the

@@ -212,7 +212,7 @@ class WorkflowInstance:
         if first and not self._begun:
             self._make(args)
         loop.run_ready()
-        while runtime.activities.cancelled_here:
+        while runtime.activities.cancelled_here and not loop.outbox.closed:
             runtime.activities.resolve_cancelled()
             loop.run_ready()
 

@@ -50,6 +50,28 @@ class ReadyHandle(asyncio.Handle):
         self._source_traceback = None
 
 
+class OrderedTask(asyncio.Task[T]):
+    """A task whose hash is its number, so that sets of tasks have the same order in every replay.
+
+    asyncio keeps tasks in sets: a failing ``TaskGroup`` cancels its tasks in the set's order, ``asyncio.wait`` returns sets. By default
+    that order comes from memory addresses, and cancelling in another order asks for other commands.
+    """
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None, context: contextvars.Context | None = None
+    ) -> None:
+        loop.task_count = self._number = loop.task_count + 1  # first of all: asyncio registers the task in a set
+        super().__init__(coro, loop=loop, name=name, context=context)
+        outbox = loop.outbox
+        outbox.tasks[self] = calling_line(outbox.stop)
+        self.add_done_callback(loop.forget)
+        # A worker that goes away leaves tasks pending; that is no reason for asyncio to complain on stderr.
+        cast(Any, self)._log_destroy_pending = False
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 _FORBIDDEN = {
     "add_reader": "watching a file descriptor",
     "add_signal_handler": "handling a signal of the operating system",
@@ -110,6 +132,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.conditions: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = []
         self.outbox = Outbox(WorkflowLoop.run_ready.__code__)
         self.time_ns = 0
+        self.task_count = 0
         self.error: BaseException | None = None
         self.timers: Timers
         self.runtime: WorkflowRuntime | None = None
@@ -221,19 +244,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if outbox.read_only or outbox.evicting:
             coro.close()
             outbox.check("create a task")
-        task = asyncio.Task(cast("Coroutine[Any, Any, T]", coro), loop=self, name=cast("str | None", name), context=context)
-        self.adopt(task)
-        return task
+        return OrderedTask(cast("Coroutine[Any, Any, T]", coro), self, cast("str | None", name), context)
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Keep a task alive until it is done."""
-        outbox = self.outbox
-        outbox.tasks[task] = calling_line(outbox.stop)
-        task.add_done_callback(self._forget)
-        # A worker that goes away leaves tasks pending; that is no reason for asyncio to complain on stderr.
-        cast(Any, task)._log_destroy_pending = False
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """Let go of a task that is done."""
         self.outbox.tasks.pop(task, None)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

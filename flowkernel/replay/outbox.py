@@ -22,13 +22,14 @@ CLOSE_COMMANDS = (CompleteWorkflowExecution, FailWorkflowExecution, CancelWorkfl
 class Outbox:
     """Commands in the order in which they were asked for, each with the author's line."""
 
-    __slots__ = ("_commands", "_lines", "closed", "evicting", "read_only", "stop", "tasks")
+    __slots__ = ("_commands", "_last", "_lines", "closed", "evicting", "read_only", "stop", "tasks")
 
     def __init__(self, stop: CodeType) -> None:
         self._commands: list[Command | None] = []
         self._lines: list[SourceLine | None] = []
         self.stop = stop
         self.closed = False
+        self._last: Command | None = None
         self.evicting = False
         self.read_only = False
         # A strong reference to every open task, and where it was created: asyncio itself keeps tasks weakly.
@@ -50,8 +51,6 @@ class Outbox:
         """Ask for something; returns the slot to take it back with. Errors as for `check`."""
         if self.evicting or self.read_only:
             self.check(f"ask for {type(command).__name__}")
-        if self.closed:
-            return -1
         line = calling_line(self.stop)
         if line is None:
             current = asyncio.current_task()
@@ -62,8 +61,9 @@ class Outbox:
 
     def close(self, command: Command) -> None:
         """Ask for the run's end. What is asked for later counts no more."""
-        if not self.closed:
-            self.add(command)
+        if self._last is None:
+            self.check(f"ask for {type(command).__name__}")
+            self._last = command
             self.closed = True
 
     def retract(self, slot: int) -> None:
@@ -74,6 +74,10 @@ class Outbox:
     def take(self) -> tuple[tuple[Command, ...], list[SourceLine | None]]:
         """Everything asked for since the last call, and the lines that asked."""
         commands, lines = self._commands, self._lines
+        if self._last is not None:
+            commands.append(self._last)
+            lines.append(None)
+            self._last = None
         self._commands, self._lines = [], []
         if None in commands:
             kept = [index for index, command in enumerate(commands) if command is not None]

@@ -16,17 +16,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from flowkernel import engine
 from flowkernel.api import Change, Listener, Reply
-from flowkernel.engine import inputs
 from flowkernel.model.errors import EngineBug, FlowkernelError, RPCError, RPCStatusCode, StoreError
-from flowkernel.model.events import Event
-from flowkernel.model.execution import ActivityState
 from flowkernel.model.ids import Instant, RunId, uuid7
 from flowkernel.model.requests import Request
 from flowkernel.service.clock import Clock, SystemClock
 from flowkernel.service.core import Core
-from flowkernel.service.runs import Entry
+from flowkernel.service.recovery import recover
 from flowkernel.store.port import Store
 
 R = TypeVar("R")
@@ -61,7 +57,7 @@ class EmbeddedService:
         self._closing = False
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="flowkernel-reader")
-        self.recovered = self._recover()
+        self.recovered = recover(self._core, self._clock.now())
         # An empty context: what this thread prints or displays belongs to no cell.
         self._thread = threading.Thread(
             target=contextvars.Context().run, args=(self._run,), name="flowkernel-service", daemon=True
@@ -107,27 +103,6 @@ class EmbeddedService:
             self._thread.join(timeout)
 
     # --- the thread -------------------------------------------------------------------------------------------------
-
-    def _recover(self) -> int:
-        """Take in the open runs of the store. Attempts that ran when the last process ended are tried again at once."""
-        core = self._core
-        core.now = self._clock.now()
-        recovered = 0
-        for run in self._store.open_runs():
-            execution = engine.fold_run(run.run, run.entries)
-            events = [entry for entry in run.entries if isinstance(entry, Event)]
-            core.now = max(core.now, events[-1].event_time)
-            entry = core.adopt(execution, events)
-            if execution.buffered:
-                core.apply(entry, inputs.ReturnWorkflowTask())
-            self._lose_attempts(entry)
-            recovered += 1
-        return recovered
-
-    def _lose_attempts(self, entry: Entry) -> None:
-        for pending in list(entry.execution.activities.values()):
-            if pending.state is ActivityState.STARTED:
-                self._core.apply(entry, inputs.LoseActivityAttempt(pending.scheduled_event_id, pending.attempt))
 
     def _run(self) -> None:
         try:

@@ -317,6 +317,8 @@ class DuckDBStore:
         with contextlib.suppress(duckdb.Error):
             self._connection.execute("checkpoint")
         self._connection.close()
+        # Somebody may keep this object until the process ends, and DuckDB's binding complains about what is left then.
+        del self._entry_rows, self._run_rows, self._connection
         opening.release(self.path)
 
     def abandon_in_child(self) -> None:

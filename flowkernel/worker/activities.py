@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flowkernel import common, exceptions
@@ -54,11 +55,11 @@ class Attempt:
     """One attempt in hand."""
 
     __slots__ = ("captured", "context", "definition", "heartbeats", "task")
+    captured: Captured
 
     def __init__(self, task: ActivityTask, definition: ActivityDefinition) -> None:
         self.task = task
         self.definition = definition
-        self.captured: Captured = Captured()
         self.context: ActivityContext | None = None
         self.heartbeats: Heartbeats | None = None
 
@@ -286,38 +287,38 @@ class ActivityRunner:
             raise ApplicationError("Failed decoding arguments", type=type(error).__name__) from error
 
     def _context(self, attempt: Attempt) -> ActivityContext:
-        task = attempt.task
-        captured = attempt.captured = Captured(lambda: self._output_waits(attempt))
+        attempt.captured = Captured(partial(self._output_waits, attempt))
+        attempt.context = context = ActivityContext(
+            partial(self._info, attempt.task),
+            partial(self._heartbeat, attempt),
+            self._converter.payload_converter,
+            self._loop,
+            self._shutdown_event,
+            self._client,
+        )
+        return context
+
+    def _heartbeat(self, attempt: Attempt, *details: Any) -> None:
+        with self._lock:
+            if attempt.heartbeats is None:
+                attempt.heartbeats = self._heartbeats(attempt)
+        attempt.heartbeats.beat(*details)
+
+    def _heartbeats(self, attempt: Attempt) -> Heartbeats:
+        task, context = attempt.task, attempt.context
+        assert context is not None
         timeout = task.heartbeat_timeout / SECOND
-        interval = min(0.8 * timeout if timeout else self._heartbeat_interval, self._heartbeat_interval)
-        raises = not attempt.definition.no_thread_cancel_exception
-
-        def cancel(details: ActivityCancellationDetails) -> None:
-            if attempt.context is not None:
-                attempt.context.cancel(details, raises=raises)
-
-        heartbeats = Heartbeats(
+        return Heartbeats(
             self._service,
             task.token,
             identity=self._identity,
             converter=self._converter,
             coding=self._coding,
-            interval=interval,
+            interval=min(0.8 * timeout if timeout else self._heartbeat_interval, self._heartbeat_interval),
             loop=self._loop,
-            captured=captured,
-            on_cancel=cancel,
+            captured=attempt.captured,
+            on_cancel=partial(context.cancel, raises=not attempt.definition.no_thread_cancel_exception),
         )
-        attempt.heartbeats = heartbeats
-        context = ActivityContext(
-            info=self._info(task),
-            heartbeat=heartbeats.beat,
-            payload_converter=self._converter.payload_converter,
-            cancelled=BothEvent(self._loop),
-            worker_shutdown=self._shutdown_event,
-            client=self._client,
-        )
-        attempt.context = context
-        return context
 
     def _info(self, task: ActivityTask) -> Info:
         run = task.token.run

@@ -8,7 +8,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,25 +66,46 @@ class CompleteAsync(BaseException):
 
 
 class BothEvent:
-    """An event that threads and coroutines can wait for."""
+    """An event that threads and coroutines can wait for. Cheap until somebody waits."""
+
+    __slots__ = ("_async", "_is_set", "_lock", "_loop", "_thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self._loop = loop
-        self.thread = threading.Event()
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._thread: threading.Event | None = None
         self._async: asyncio.Event | None = None
+
+    def is_set(self) -> bool:
+        """Whether it happened."""
+        return self._is_set
 
     def set(self) -> None:
         """Set it, from any thread."""
-        self.thread.set()
-        if self._async is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._async.set)
+        with self._lock:
+            self._is_set = True
+            if self._thread is not None:
+                self._thread.set()
+            if self._async is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._async.set)
+
+    def wait_in_thread(self, timeout: float | None) -> bool:
+        """Wait in a thread, for so many seconds; returns whether it happened."""
+        with self._lock:
+            if self._is_set:
+                return True
+            if self._thread is None:
+                self._thread = threading.Event()
+        return self._thread.wait(timeout)
 
     async def wait(self) -> None:
         """Wait in a coroutine on the worker's loop."""
-        if self._async is None:
-            self._async = asyncio.Event()
-        if self.thread.is_set():
-            return
+        with self._lock:
+            if self._is_set:
+                return
+            if self._async is None:
+                self._async = asyncio.Event()
         await self._async.wait()
 
 
@@ -128,26 +149,64 @@ class ThreadInterrupt:
                 raise CancelledError
 
 
-@dataclass
 class ActivityContext:
     """One running attempt, as its code sees it.
 
-    Attributes:
+    What many activities never ask for is made on demand: starting one is on the hot path.
+
+    Args:
+        make_info: called once, when somebody asks.
         heartbeat: takes values and reports that the attempt is alive.
+        loop: the worker's.
         client: makes the worker's client; None where there is none.
+
+    Attributes:
+        interrupt: raises in the thread of a synchronous activity.
+        task: the task of an asynchronous one.
         on_cancel: how to stop code that runs in another process.
     """
 
-    info: Info
-    heartbeat: Callable[..., None]
-    payload_converter: PayloadConverter
-    cancelled: BothEvent
-    worker_shutdown: BothEvent
-    client: Callable[[], Any] | None = None
-    cancellation_details: ActivityCancellationDetails | None = None
-    interrupt: ThreadInterrupt | None = None
-    task: asyncio.Task[Any] | None = field(default=None, repr=False)
-    on_cancel: Callable[[], None] | None = field(default=None, repr=False)
+    __slots__ = (
+        "_info",
+        "_make_info",
+        "cancellation_details",
+        "cancelled",
+        "client",
+        "heartbeat",
+        "interrupt",
+        "on_cancel",
+        "payload_converter",
+        "task",
+        "worker_shutdown",
+    )
+
+    def __init__(
+        self,
+        make_info: Callable[[], Info],
+        heartbeat: Callable[..., None],
+        payload_converter: PayloadConverter,
+        loop: asyncio.AbstractEventLoop | None,
+        worker_shutdown: BothEvent,
+        client: Callable[[], Any] | None = None,
+    ) -> None:
+        self._make_info = make_info
+        self._info: Info | None = None
+        self.heartbeat = heartbeat
+        self.payload_converter = payload_converter
+        self.cancelled = BothEvent(loop)
+        self.worker_shutdown = worker_shutdown
+        self.client = client
+        self.cancellation_details: ActivityCancellationDetails | None = None
+        self.interrupt: ThreadInterrupt | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.on_cancel: Callable[[], None] | None = None
+
+    @property
+    def info(self) -> Info:
+        """The running activity."""
+        if self._info is None:
+            self._info = self._make_info()
+        return self._info
 
     def cancel(self, details: ActivityCancellationDetails, *, raises: bool = True) -> None:
         """Ask the attempt to stop. From any thread; the first reason counts."""

@@ -41,7 +41,7 @@ def run(connection: Connection, fn: Any, hints: Any, args: Payloads, info: Info,
     def heartbeat(*details: Any) -> None:
         connection.send(("heartbeat", tuple(converter.payload_converter.to_payloads(details))))
 
-    context = ActivityContext(info, heartbeat, converter.payload_converter, BothEvent(None), BothEvent(None))
+    context = ActivityContext(lambda: info, heartbeat, converter.payload_converter, None, BothEvent(None))
     token = current_activity.set(context)
     try:
         typed = list(hints) if hints is not None and len(hints) == len(args) else None

@@ -84,3 +84,11 @@ def test_starting_imports_nothing_heavy() -> None:
     script = f"import sys, flowkernel.cli; print([name for name in {HEAVY} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_an_output_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    (tmp_path / "taken").write_text("")
+    assert main(["run", str(notebook), "-o", str(tmp_path / "taken" / "b.ipynb")]) == 1
+    assert f"flowkernel run: {tmp_path}/taken: File exists" in capsys.readouterr().err

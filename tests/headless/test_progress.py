@@ -28,11 +28,11 @@ def test_a_log_gets_one_line_per_cell_and_status() -> None:
     tell(PlainProgress(stream))
     assert stream.getvalue() == (
         "report.ipynb: 2 cells, Python 3.11.7\n"
-        "      weather: running, waits for activity load\n"
+        "      weather: running\n"
         "  [1/2] ok        0.2 s  Load [the] data\n"
         "  [2/2] FAILED   61.0 s  x\n"
         "  waiting for weather\n"
-        "      weather: completed, Done after 2 s\n"
+        "      weather: completed. Done after 2 s\n"
     )
 
 
@@ -43,8 +43,8 @@ def test_a_terminal_keeps_the_lines_and_draws_the_rest_in_place() -> None:
     assert "  [1/2] ok        0.2 s  Load [the] data" in text
     assert "  [2/2] FAILED   61.0 s  x" in text
     assert "waiting for weather  0." in text
-    assert "weather: running, waits for a timer" in text
-    assert "weather: completed, Done after 2 s\n" in text
+    assert "weather: running. waits for a timer" in text
+    assert "weather: completed. Done after 2 s\n" in text
 
 
 def test_the_stream_decides() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import queue
 import re
 import sys
@@ -116,11 +117,21 @@ class Kernel:
         self.manager.shutdown_kernel(now=now)
 
 
+@pytest.fixture(scope="module")
+def errors_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel for cells that start nothing."""
+    folder = tmp_path_factory.mktemp("errors")
+    environment = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "IPYTHONDIR": str(folder / "ipython")}
+    environment.pop("FLOWKERNEL_DATABASE", None)
+    made = Kernel(folder, environment)
+    made.run("%load_ext flowkernel\nsource = 1\nclass Unconvertible: pass\nunconvertible = Unconvertible()")
+    yield made
+    made.stop(now=True)
+
+
 @pytest.fixture
 def start_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Kernel]]:
     """Starts kernels in one folder, with the notebook's name set."""
-    import os
-
     monkeypatch.delenv("FLOWKERNEL_DATABASE", raising=False)
     kernels: list[Kernel] = []
 

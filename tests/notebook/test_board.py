@@ -64,26 +64,28 @@ def clock() -> Clock:
     return Clock()
 
 
-def shown(*events: Event, records: tuple[Any, ...] = ()) -> Board:
+def shown(clock: Clock, *events: Event, records: tuple[Any, ...] = ()) -> Board:
     board = Board()
     assert board.expect(RUN)
     board.begin(RUN, events, records)
-    board.display(RUN, "d1")
+    board.display(RUN, "d1", clock, clock.now)
     return board
 
 
-def test_a_run_is_drawn_at_once_and_then_only_when_something_changes(clock: Clock) -> None:
-    board = shown(*BEGUN, DONE)
-    (picture,) = board.pictures(clock, clock.now)
-    assert (picture.timeline.workflow_id, picture.timeline.status, picture.display_ids) == ("weather", "running", ("d1",))
+def test_the_first_picture_is_the_caller_s_and_then_only_changes_are_drawn(clock: Clock) -> None:
+    board = shown(clock, *BEGUN, DONE)
+    assert board.display(RUN, "d2", clock, clock.now).status == "running"
     clock.seconds += 1000
     assert board.pictures(clock, clock.now) == ()
     assert board.next_due() == float("inf")
+    board.hear([Change(RUN, (CLOSED,), ())])
+    (picture,) = board.pictures(clock, clock.now)
+    assert (picture.timeline.workflow_id, picture.timeline.status) == ("weather", "completed")
+    assert picture.display_ids == ("d1", "d2")
 
 
 def test_at_most_ten_pictures_a_second_and_the_last_state_always(clock: Clock) -> None:
-    board = shown(*BEGUN)
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN)
     clock.seconds += PACE / 2
     assert board.hear([Change(RUN, (DONE,), ())])
     assert board.pictures(clock, clock.now) == ()
@@ -94,16 +96,14 @@ def test_at_most_ten_pictures_a_second_and_the_last_state_always(clock: Clock) -
 
 
 def test_everything_draws_what_has_changed_before_its_time(clock: Clock) -> None:
-    board = shown(*BEGUN)
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN)
     assert board.pictures(clock, clock.now, everything=True) == ()
     board.hear([Change(RUN, (DONE,), ())])
     assert len(board.pictures(clock, clock.now, everything=True)) == 1
 
 
 def test_failing_code_is_drawn_at_once(clock: Clock) -> None:
-    board = shown(*BEGUN)
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN)
     board.hear([Change(RUN, (FAILED,), ())])
     (picture,) = board.pictures(clock, clock.now)
     assert picture.timeline.status == "suspended"
@@ -115,8 +115,7 @@ def test_failing_code_is_drawn_at_once(clock: Clock) -> None:
 
 
 def test_a_running_activity_grows_about_once_a_second(clock: Clock) -> None:
-    board = shown(*BEGUN, DONE, ACTIVITY, records=(ATTEMPT,))
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN, DONE, ACTIVITY, records=(ATTEMPT,))
     assert board.next_due() == pytest.approx(101)
     clock.seconds = 100 + 3600
     board.pictures(clock, clock.now)
@@ -124,8 +123,7 @@ def test_a_running_activity_grows_about_once_a_second(clock: Clock) -> None:
 
 
 def test_a_timer_grows_ever_more_slowly(clock: Clock) -> None:
-    board = shown(*BEGUN, DONE, event(5, TimerStarted("1", 30 * 86_400 * SECOND)))
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN, DONE, event(5, TimerStarted("1", 30 * 86_400 * SECOND)))
     assert board.next_due() == pytest.approx(101)
     clock.seconds = 100 + 86_400
     board.pictures(clock, clock.now)
@@ -133,8 +131,7 @@ def test_a_timer_grows_ever_more_slowly(clock: Clock) -> None:
 
 
 def test_a_closed_run_is_drawn_one_last_time(clock: Clock) -> None:
-    board = shown(*BEGUN, DONE)
-    board.pictures(clock, clock.now)
+    board = shown(clock, *BEGUN, DONE)
     assert not board.settled(clock.now)
     board.hear([Change(RUN, (CLOSED,), ())])
     clock.seconds += 1
@@ -165,7 +162,7 @@ def test_commits_before_the_history_is_read_are_kept(clock: Clock) -> None:
 
 
 def test_other_runs_do_not_matter(clock: Clock) -> None:
-    board = shown(*BEGUN)
+    board = shown(clock, *BEGUN)
     other = RunRef("default", WorkflowId("other"), RunId("r2"))
     assert not board.hear([Change(other, BEGUN, ())])
     assert board.runs() == (RUN,)
@@ -192,7 +189,7 @@ def test_the_publisher_displays_first_and_updates_later(clock: Clock) -> None:
     publisher.board.begin(RUN, BEGUN, ())
     publisher.show(RUN, "d1")
     assert screen.put == [("d1", False, "running")]
-    publisher.board.display(RUN, "d1")
+    publisher.board.display(RUN, "d1", clock, clock.now)
     publisher.hear([Change(RUN, (DONE, CLOSED), ())])
     publisher.flush()
     publisher.flush()
@@ -235,7 +232,8 @@ def test_a_broken_screen_does_not_end_the_drawing(clock: Clock, caplog: pytest.L
     publisher = Publisher(screen, live=False, clock=clock, now=lambda: clock.now)
     publisher.board.expect(RUN)
     publisher.board.begin(RUN, BEGUN, ())
-    publisher.board.display(RUN, "d1")
+    publisher.board.display(RUN, "d1", clock, clock.now)
+    publisher.hear([Change(RUN, (DONE,), ())])
     screen.broken = True
     publisher.flush()
     assert "could not draw the timeline of weather" in caplog.text

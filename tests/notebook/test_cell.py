@@ -134,7 +134,7 @@ def test_a_syntax_error_points_at_the_line_of_the_cell(body: str, line: int, sho
     with pytest.raises(CellSyntaxError) as caught:
         program(body, place="Cell In[3]")
     error = caught.value
-    assert (error.lineno, error.text) == (line, shown)
+    assert (error.line, error.text) == (line, shown)
     assert problem in str(error)
     rendered = "\n".join(error._render_traceback_())
     assert f"Cell In[3], line {line}\n    {shown.strip()}" in rendered
