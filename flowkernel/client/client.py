@@ -26,6 +26,8 @@ from flowkernel.model.payloads import Payload
 from flowkernel.model.policies import Priority, WorkflowExecutionStatus
 from flowkernel.model.requests import (
     ActivityAddress,
+    GetWorkflowExecutionHistory,
+    GetWorkflowExecutionHistoryResponse,
     ListWorkflowExecutions,
     StartWorkflowExecution,
 )
@@ -103,6 +105,11 @@ class Client:
     def identity(self) -> str:
         """Shown in histories."""
         return self._identity
+
+    @property
+    def failure_exception_types(self) -> Sequence[type[BaseException]]:
+        """Exceptions that fail workflows, instead of suspending them, in all workers of this client."""
+        return ()
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -221,6 +228,10 @@ class Client:
         """Start an execution and wait for its result. Arguments and errors as for `start_workflow` and `WorkflowHandle.result`."""
         handle = await self.start_workflow(workflow, arg, **options)
         return await handle.result()
+
+    async def await_close(self, request: GetWorkflowExecutionHistory) -> GetWorkflowExecutionHistoryResponse:
+        """Wait for a run to close. Test environments let time pass here."""
+        return await call(self._service, request)
 
     async def _encode_memo(self, memo: Mapping[str, Any]) -> dict[str, Payload]:
         return {key: (await self._data_converter.encode([value]))[0] for key, value in memo.items()}

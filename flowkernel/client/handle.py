@@ -109,7 +109,7 @@ class WorkflowHandle(Generic[T_co]):
             wait_new_event=True,
             close_event_only=True,
         )
-        history = await call(self._client.service, request)
+        history = await self._client.await_close(request)
         return await self._outcome(history.events[-1])
 
     async def _outcome(self, event: Event) -> Any:

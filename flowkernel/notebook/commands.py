@@ -13,6 +13,7 @@ from flowkernel.model import codec
 from flowkernel.model.events import Event
 from flowkernel.model.policies import WorkflowExecutionStatus
 from flowkernel.model.requests import DescribeWorkflowExecutionResponse
+from flowkernel.notebook.cell_options import cell_parser
 from flowkernel.notebook.errors import CommandError, UsageError, nearest
 from flowkernel.notebook.options import CommandParser, HelpShown, evaluate, parse_duration
 from flowkernel.timeline import Table, executions_table, history_table
@@ -100,7 +101,7 @@ def run_command(context: CommandContext, words: tuple[str, ...]) -> Any:
         CommandError: it could not be done; the text says why.
     """
     if not words or words[0] in {"-h", "--help", "help"}:
-        raise HelpShown(overview())
+        raise HelpShown(cell_parser().format_help() if words[1:2] == ("cell",) else overview())
     command = COMMANDS.get(words[0])
     if command is None:
         close = nearest(words[0], COMMANDS)
@@ -116,7 +117,7 @@ def overview() -> str:
     return "\n".join(
         [
             "usage: %workflow SUBCOMMAND ...          look at executions and steer them",
-            "       %%workflow [NAME] [options]       make a cell a durable workflow; see %%workflow --help",
+            "       %%workflow [NAME] [options]       make a cell a durable workflow; see %workflow help cell",
             "",
             "subcommands (each has --help):",
             *lines,

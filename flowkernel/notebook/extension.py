@@ -124,7 +124,7 @@ class Extension:
             # Imported late: loading the extension must not cost what only its use needs.
             from flowkernel.notebook.registration import Registry  # noqa: PLC0415
 
-            self._registry = Registry()
+            self._registry = Registry(self.describe_line)
             self._registry.scan(self.shell.user_ns)
         return self._registry
 
@@ -277,7 +277,8 @@ class Extension:
         shell.events.unregister("pre_run_cell", self._before_cell)
         shell.events.unregister("post_run_cell", self._after_cell)
         shell.Completer.custom_matchers.remove(self._matcher)
-        shell.configurables.remove(self.settings)
+        # IPython adds the magics itself, and takes them out of nothing.
+        shell.configurables[:] = [one for one in shell.configurables if one is not self.settings and one is not self._magics]
         for kind in ("line", "cell"):
             shell.magics_manager.magics[kind].pop("workflow", None)
         shell.magics_manager.registry.pop(type(self._magics).__name__, None)

@@ -97,8 +97,8 @@ class CellHandle:
             WorkflowFailed: it ended in another way.
             SuspendedError: as for `result`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
         waiting = self._session.submit(self._handle.result)
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
                 remaining = None if deadline is None else deadline - time.monotonic()
@@ -108,7 +108,7 @@ class CellHandle:
                 if done:
                     return waiting.result()
                 if remaining is not None and remaining <= 0:
-                    raise TimeoutError(f"{self.id} is not done after {timeout:g} s and goes on: {self.timeline.waiting}")
+                    raise TimeoutError(f"{self.id} is not done after {timeout:.3g} s and goes on: {self.timeline.waiting}")
                 self._give_up_if_suspended(waiting)
         except WorkflowFailureError as error:
             raise self._told(error) from error.__cause__

@@ -119,7 +119,7 @@ class CellRun:
         raw = self._extension.raw_cell
         lines = raw.splitlines()
         first = next((index for index, text in enumerate(lines) if text.strip()), 0)
-        if not (lines[first : first + 1] and lines[first].startswith("%%workflow") and raw.endswith(body)):
+        if not (lines[first : first + 1] and lines[first].startswith("%%workflow") and raw.rstrip("\n").endswith(body.rstrip("\n"))):
             raw, first = f"%%workflow {self._line}\n{body}", 0
         # Commented out, the magic's line keeps its place and the whole parses as Python, which traceback tools like.
         shown = "\n".join(f"# {text}" if index == first else text for index, text in enumerate(raw.splitlines()))
@@ -183,7 +183,10 @@ class CellRun:
         definitions = [definition for definition in self._defined(tree) if definition is not None]
         overrides = options.start_to_close or options.schedule_to_close or options.retry or options.heartbeat
         if overrides:
-            definitions = [dataclasses.replace(one, activity_defaults=options.activity_options()) for one in definitions]
+            defaults = options.activity_options()
+            definitions = [
+                dataclasses.replace(one, activity_defaults=defaults, describe_line=extension.describe_line) for one in definitions
+            ]
             for definition in definitions:
                 extension.registry.add_workflow(definition)
         if not options.starts_class:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+from flowkernel.notebook.cell_options import default_activity_options
 from flowkernel.replay.definitions import ACTIVITY_MARK, WORKFLOW_MARK, ActivityDefinition, WorkflowDefinition
+from flowkernel.replay.options import NO_OPTIONS
+from flowkernel.replay.sources import DescribeLine, plain_line
 
 __all__ = ["Registry", "activities_in", "is_activity", "workflow_in"]
 
@@ -49,9 +53,14 @@ def activities_in(value: object) -> Iterator[Callable[..., Any]]:
 
 
 class Registry:
-    """What this notebook has defined so far, by name. The latest definition of a name counts."""
+    """What this notebook has defined so far, by name. The latest definition of a name counts.
 
-    def __init__(self) -> None:
+    Args:
+        describe_line: names cell and line in messages about workflow classes.
+    """
+
+    def __init__(self, describe_line: DescribeLine = plain_line) -> None:
+        self._describe_line = describe_line
         self.workflows: dict[str, WorkflowDefinition] = {}
         self.activities: dict[str, Callable[..., Any]] = {}
         self._seen: dict[str, object] = {}
@@ -84,6 +93,13 @@ class Registry:
         for tell in self._on_workflow:
             tell(definition)
 
+    def _in_notebook(self, definition: WorkflowDefinition) -> WorkflowDefinition:
+        """Give a class what a notebook gives: a limit for activities that have none, and lines of cells in messages."""
+        defaults = definition.activity_defaults
+        if defaults is NO_OPTIONS:
+            defaults = default_activity_options()
+        return dataclasses.replace(definition, activity_defaults=defaults, describe_line=self._describe_line)
+
     def add_activity(self, fn: Callable[..., Any]) -> None:
         """Register an activity."""
         name = ActivityDefinition.of(fn).name
@@ -106,7 +122,7 @@ class Registry:
             self._seen[name] = value
             definition = workflow_in(value)
             if definition is not None:
-                self.add_workflow(definition)
+                self.add_workflow(self._in_notebook(definition))
             elif not isinstance(value, types.ModuleType):
                 self.add_reachable(value)
         for name in [name for name in self._seen if name not in names]:

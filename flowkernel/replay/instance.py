@@ -90,8 +90,9 @@ class WorkflowInstance:
         """Take in the next part of the history.
 
         Args:
-            events: what follows `last_event_id`. If a ``WorkflowTaskStarted`` ends it, that is answered.
-            answer: False leaves a final ``WorkflowTaskStarted`` open, for a query that comes while the task is with somebody else.
+            events: what follows `last_event_id`. If it ends with ``WorkflowTaskStarted``, that is answered;
+                else this is pure replay.
+            answer: False leaves a final ``WorkflowTaskStarted`` open, for a query while the task is with somebody else.
         Returns:
             What the code asks for in answer to the final ``WorkflowTaskStarted``; nothing in pure replay.
         Raises:
@@ -187,8 +188,7 @@ class WorkflowInstance:
                 self.closed = True
             else:
                 self._code_raised(error)
-        commands, lines = outbox.take()
-        self._expected.extend(zip(commands, lines, strict=True))
+        self._expected.extend(outbox.take())
 
     def _tell(self, task: Event, arrivals: Arrivals) -> None:
         runtime = self._runtime
@@ -212,7 +212,8 @@ class WorkflowInstance:
         if first and not self._begun:
             self._make(args)
         loop.run_ready()
-        while runtime.activities.cancelled_here and not loop.outbox.closed:
+        while runtime.activities.cancelled_here:
+            loop.outbox.sealed = loop.outbox.closed
             runtime.activities.resolve_cancelled()
             loop.run_ready()
 
@@ -226,7 +227,7 @@ class WorkflowInstance:
         definition = runtime.definition
         result = await (definition.run(*args) if definition.cls is None else definition.run(runtime.instance, *args))
         payloads = tuple(runtime.converter.payload_converter.to_payloads([result]))
-        runtime.loop.outbox.close(CompleteWorkflowExecution(payloads))
+        runtime.loop.outbox.close(CompleteWorkflowExecution(payloads), None)
 
     def _code_raised(self, error: BaseException) -> NoReturn:
         runtime = self._runtime

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from flowkernel.replay.errors import EvictedError, UnsupportedInWorkflow
 from flowkernel.replay.outbox import Outbox
-from flowkernel.replay.sources import calling_line
 
 if TYPE_CHECKING:
     from flowkernel.replay.runtime import WorkflowRuntime
@@ -53,8 +52,8 @@ class ReadyHandle(asyncio.Handle):
 class OrderedTask(asyncio.Task[T]):
     """A task whose hash is its number, so that sets of tasks have the same order in every replay.
 
-    asyncio keeps tasks in sets: a failing ``TaskGroup`` cancels its tasks in the set's order, ``asyncio.wait`` returns sets. By default
-    that order comes from memory addresses, and cancelling in another order asks for other commands.
+    asyncio keeps tasks in sets: a failing ``TaskGroup`` cancels its tasks in the set's order, ``asyncio.wait`` returns sets. By
+    default that order comes from memory addresses, and cancelling in another order asks for other commands.
     """
 
     def __init__(
@@ -62,8 +61,7 @@ class OrderedTask(asyncio.Task[T]):
     ) -> None:
         loop.task_count = self._number = loop.task_count + 1  # first of all: asyncio registers the task in a set
         super().__init__(coro, loop=loop, name=name, context=context)
-        outbox = loop.outbox
-        outbox.tasks[self] = calling_line(outbox.stop)
+        loop.outbox.keep(self)
         self.add_done_callback(loop.forget)
         # A worker that goes away leaves tasks pending; that is no reason for asyncio to complain on stderr.
         cast(Any, self)._log_destroy_pending = False

@@ -25,6 +25,7 @@ from flowkernel.replay.options import NO_OPTIONS, ActivityOptions
 from flowkernel.replay.queries import Queries
 from flowkernel.replay.randomness import seed_of
 from flowkernel.replay.signals import Signals
+from flowkernel.replay.sources import traceback_line
 from flowkernel.replay.timers import Timers
 
 __all__ = ["WorkflowRuntime", "current", "maybe_current"]
@@ -310,14 +311,14 @@ class WorkflowRuntime:
             cancelled.__cause__ = error.__cause__
             error = cancelled.with_traceback(error.__traceback__)
         if self.cancel_reason is not None and is_cancelled_exception(error):
-            outbox.close(CancelWorkflowExecution())
+            outbox.close(CancelWorkflowExecution(), traceback_line(error))
         elif self.is_failure_exception(error):
             try:
                 failure = self.converter.failure_converter.to_failure(error, self.converter.payload_converter)
             except Exception as unconvertible:  # noqa: BLE001 - for example details of a type without a converter
                 self.loop.error = unconvertible
             else:
-                outbox.close(FailWorkflowExecution(failure))
+                outbox.close(FailWorkflowExecution(failure), traceback_line(error))
         else:
             self.loop.error = error
 

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from flowkernel.model.ids import SECOND, Duration, Instant
+
+
+class Load(Protocol):
+    """What the workers do. Only looked at when it matters: finding out takes time."""
+
+    @property
+    def thinking(self) -> bool:
+        """Whether workflow code runs, or is about to."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether that, or an activity."""
+        ...
 
 
 class Clock(Protocol):
@@ -16,12 +31,12 @@ class Clock(Protocol):
         """The present instant; never goes back."""
         ...
 
-    def wait_time(self, due: Instant | None, *, busy: bool) -> float | None:
+    def wait_time(self, due: Instant | None, load: Load) -> float | None:
         """How many seconds the service may wait for requests, None for as long as it takes.
 
         Args:
             due: when something falls due, None for never.
-            busy: whether a worker is at work, so that time must not be skipped.
+            load: what the workers do.
         """
         ...
 
@@ -37,21 +52,22 @@ class SystemClock:
         self._last = max(self._last, time.time_ns())
         return self._last
 
-    def wait_time(self, due: Instant | None, *, busy: bool) -> float | None:
+    def wait_time(self, due: Instant | None, load: Load) -> float | None:  # noqa: ARG002 - only who skips time asks
         """Until `due`."""
         return None if due is None else max(0.0, (due - self.now()) / SECOND)
 
 
 class SkippingClock:
-    """A clock that jumps to whatever falls due next, while `skip` is on and no worker is at work.
+    """A clock that stands still, and jumps to whatever falls due next when that is allowed.
 
-    Starts at the machine's time, and stands still in between.
+    It is allowed between `allow` and `forbid`, and while a `begin_sleep` lasts. Starts at the machine's time.
     """
 
     def __init__(self, start: Instant | None = None) -> None:
         self._now = time.time_ns() if start is None else start
         self._lock = threading.Lock()
         self._skipping = 0
+        self._sleepers: list[_Sleeper] = []
 
     def now(self) -> Instant:
         """The present instant."""
@@ -60,12 +76,12 @@ class SkippingClock:
             return self._now
 
     def advance(self, duration: Duration) -> None:
-        """Let time pass. Wake the service afterwards."""
+        """Let time pass at once. Nudge the service afterwards."""
         with self._lock:
             self._now += duration
 
     def allow(self) -> None:
-        """Let time be skipped, until as many `forbid` calls."""
+        """Let time be skipped, until as many `forbid` calls. Nudge the service afterwards."""
         with self._lock:
             self._skipping += 1
 
@@ -74,12 +90,49 @@ class SkippingClock:
         with self._lock:
             self._skipping -= 1
 
-    def wait_time(self, due: Instant | None, *, busy: bool) -> float | None:
-        """Jump to `due` if that is allowed."""
+    def begin_sleep(self, duration: Duration, wake: Callable[[], None], *, over_activities: bool = False) -> Callable[[], None]:
+        """Let time be skipped until `duration` has passed. Nudge the service afterwards.
+
+        Args:
+            wake: called when that is so, on the service's thread, after everything that fell due before.
+            over_activities: also while activities run. For them, time passes while they work.
+
+        Returns:
+            Ends the sleep early.
+        """
+        with self._lock:
+            sleeper = _Sleeper(self._now + duration, wake, over_activities)
+            self._sleepers.append(sleeper)
+
+        def cancel() -> None:
+            with self._lock:
+                if sleeper in self._sleepers:
+                    self._sleepers.remove(sleeper)
+
+        return cancel
+
+    def wait_time(self, due: Instant | None, load: Load) -> float | None:
+        """Jump to `due`, or to the end of a sleep that comes first, if that is allowed."""
         with self._lock:
             if due is not None and due <= self._now:
                 return 0.0
-            if due is None or busy or self._skipping <= 0:
+            free = [sleeper for sleeper in self._sleepers if not (load.thinking if sleeper.over_activities else load.busy)]
+            first = min(self._sleepers, key=lambda sleeper: sleeper.until, default=None)
+            if first is not None and (due is None or first.until < due):
+                if not free:
+                    return None
+                self._now = max(self._now, first.until)
+                self._sleepers.remove(first)
+            elif due is not None and (free or (self._skipping > 0 and not load.busy)):
+                self._now = due
+                return 0.0
+            else:
                 return None
-            self._now = due
-            return 0.0
+        first.wake()
+        return 0.0
+
+
+class _Sleeper(NamedTuple):
+    until: Instant
+    wake: Callable[[], None]
+    over_activities: bool

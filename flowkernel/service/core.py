@@ -110,7 +110,10 @@ class Core:
 
     def next_due(self) -> Instant | None:
         """When `pass_time` has something to do next."""
-        due = self._deadlines[0][0] if self._deadlines else None
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2] not in self.runs.open:
+            heapq.heappop(deadlines)
+        due = deadlines[0][0] if deadlines else None
         query_due = self.queries.next_due()
         if due is None or query_due is None:
             return due if query_due is None else query_due
@@ -140,7 +143,12 @@ class Core:
     @property
     def busy(self) -> bool:
         """Whether some worker is running code or an attempt: time must not be skipped."""
-        return bool(self._asked or self._attempts or self.queries.open)
+        return bool(self._attempts) or self.thinking or self.activity_tasks.backed_up
+
+    @property
+    def thinking(self) -> bool:
+        """Whether some worker runs workflow code, or is about to."""
+        return bool(self._asked) or self.queries.open or self.workflow_tasks.backed_up
 
     def take_batch(self) -> list[Transition]:
         """What to commit."""

@@ -82,6 +82,11 @@ class TaskQueue:
         """Whether there are tasks waiting and polls with credits."""
         return bool(self._backlog) and any(poll.credits for poll in self._polls)
 
+    @property
+    def backed_up(self) -> bool:
+        """Whether there are tasks waiting for workers that will take them in a moment, when they have room."""
+        return any(type_name is not None and self.has_worker_for(type_name) for type_name in map(self._type_of, self._backlog))
+
     def answered(self) -> list[Poll]:
         """Take out the polls that have collected something."""
         if not any(poll.collected for poll in self._polls):
@@ -130,6 +135,11 @@ class Matching:
         if found is None:
             found = self._queues[key] = TaskQueue(self._type_of)
         return found
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether tasks wait in some queue whose workers will take them when they have room."""
+        return any(queue.backed_up for queue in self._queues.values())
 
     def answered(self) -> list[Poll]:
         """Take out all polls that have collected something."""

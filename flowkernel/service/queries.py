@@ -23,6 +23,7 @@ from flowkernel.model.requests import (
     RespondQueryTaskCompleted,
 )
 from flowkernel.model.tasks import WorkflowQuery, WorkflowTask
+from flowkernel.service.matching import TaskQueue
 from flowkernel.service.runs import Entry
 
 if TYPE_CHECKING:
@@ -64,8 +65,14 @@ class Queries:
 
     @property
     def open(self) -> bool:
-        """Whether a worker is working on a query."""
-        return any(query.worker_id is not None for query in self._open.values())
+        """Whether a worker is working on a query, or will be in a moment."""
+        return bool(self._open) and any(
+            query.worker_id is not None or self._queue(query).has_worker_for(query.started.workflow_type)
+            for query in self._open.values()
+        )
+
+    def _queue(self, query: _Query) -> TaskQueue:
+        return self._core.workflow_tasks.queue(query.ref.namespace, query.started.task_queue)
 
     def next_due(self) -> Instant | None:
         """When the first query gives up."""
@@ -92,9 +99,7 @@ class Queries:
             core.later(reply, QueryWorkflowResponse(rejected=status))
             return
         if entry is not None and entry.execution.workflow_task.attempt >= FAILING_AFTER:
-            raise RPCError(
-                "Unable to query workflow due to Workflow Task in failed state.", RPCStatusCode.FAILED_PRECONDITION
-            )
+            raise RPCError("Unable to query workflow due to Workflow Task in failed state.", RPCStatusCode.FAILED_PRECONDITION)
         due = core.now + request.timeout
         query = _Query(f"q{next(self._numbers)}", request, reply, ref, started, due)
         self._open[query.query_id] = query
@@ -115,7 +120,7 @@ class Queries:
             WorkflowTaskState.STARTED,
         ):
             return False
-        queue = self._core.workflow_tasks.queue(query.ref.namespace, query.started.task_queue)
+        queue = self._queue(query)
         preferred = entry.sticky if entry is not None else None
         poll = queue.find(query.started.workflow_type, preferred)
         if poll is None:
@@ -130,9 +135,7 @@ class Queries:
         request = query.request
         question = WorkflowQuery(query.query_id, request.query_type, request.args, request.header)
         started = query.started
-        return WorkflowTask(
-            query.ref, started.workflow_type, started.task_queue, (), 0 if cached else 1, query=question
-        )
+        return WorkflowTask(query.ref, started.workflow_type, started.task_queue, (), 0 if cached else 1, query=question)
 
     def task_answered(self, entry: Entry) -> None:
         """A workflow task ended: queries that waited for it may go."""

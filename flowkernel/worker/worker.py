@@ -88,7 +88,7 @@ class Worker:
         self._max_activities = max_concurrent_activities or 100
         self._grace = graceful_shutdown_timeout
         self._heartbeat_interval = min(default_heartbeat_throttle_interval, max_heartbeat_throttle_interval)
-        self._failure_types = tuple(workflow_failure_exception_types)
+        self._failure_types = (*workflow_failure_exception_types, *client.failure_exception_types)
         watched = not debug_mode and not os.environ.get("TEMPORAL_DEBUG")
         self._deadlock_timeout = deadlock_timeout.total_seconds() if watched else None
         self._waits_for_unknown = waits_for_unknown_types

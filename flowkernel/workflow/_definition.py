@@ -134,7 +134,7 @@ def signal(
     Args:
         fn: the method, when used without parentheses.
         name: the signal's name; the method's by default.
-        dynamic: take every signal that has no handler of its own; the method then takes ``(name: str, args: Sequence[RawValue])``.
+        dynamic: take every signal that has no handler of its own; parameters are ``(name: str, args: Sequence[RawValue])``.
         unfinished_policy: what happens when the run ends while it is running.
         description: for people.
     Raises:

@@ -24,12 +24,16 @@ leaves = st.sampled_from(
 programs = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.tuples(st.sampled_from(["sequence", "gather", "spawn", "first", "limit", "catch", "shield"]), st.lists(inner, max_size=3))
+        st.tuples(
+            st.sampled_from(["sequence", "gather", "spawn", "first", "limit", "catch", "shield"]), st.lists(inner, max_size=3)
+        )
     ),
     max_leaves=9,
 )
 happenings = st.lists(
-    st.tuples(st.sampled_from(["complete", "fail", "fire", "signal", "stop", "cancel", "task", "task", "bad task"]), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["complete", "fail", "fire", "signal", "stop", "cancel", "task", "task", "bad task"]), st.integers(0, 3)
+    ),
     max_size=25,
 )
 

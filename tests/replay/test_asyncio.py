@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -102,8 +103,7 @@ def test_async_generators_and_context_managers(drive):
             log.append("out")
 
         async with scope():
-            async for n in numbers():
-                log.append(n)
+            log.extend([n async for n in numbers()])
         return log
 
     assert result_of(drive, run) == ["in", 0, 1, 2, "out"]
@@ -136,9 +136,7 @@ def test_tasks_are_kept_alive(drive):
             await asyncio.sleep(0)
             done.append("ran")
 
-        asyncio.create_task(forgotten())
-        import gc
-
+        asyncio.create_task(forgotten())  # noqa: RUF006 - nobody keeps it: that is the point
         gc.collect()
         await workflow.wait_condition(lambda: bool(done))
         return done
@@ -175,7 +173,7 @@ def test_wait_with_a_timeout(drive):
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        (lambda: [], ValueError, "nothing to wait for"),
+        (list, ValueError, "nothing to wait for"),
         (lambda: asyncio.get_running_loop().create_future(), TypeError, "not a single one"),
         (lambda: [3], TypeError, "not a int; make it a task"),
     ],
@@ -291,3 +289,21 @@ def test_the_callers_own_loop_is_current_again_afterwards(drive):
         return value, asyncio.get_running_loop() is outer, workflow.in_workflow()
 
     assert asyncio.run(test()) == (False, True, False)
+
+
+def test_a_failing_task_group_cancels_in_the_order_of_creation(drive):
+    """asyncio keeps a group's tasks in a set, whose order would otherwise come from memory addresses."""
+
+    async def run():
+        async with asyncio.TaskGroup() as group:
+            for n in range(30):
+                group.create_task(workflow.sleep(n + 1))
+            await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
+            raise KeyError
+
+    driver = drive(run, failure_exception_types=[BaseExceptionGroup])
+    driver.task()
+    driver.history.cancel_requested()
+    *cancelled, end = driver.task()
+    assert [command.timer_id for command in cancelled] == [str(n + 1) for n in range(30)]
+    assert type(end).__name__ in {"CancelWorkflowExecution", "FailWorkflowExecution"}

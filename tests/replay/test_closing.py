@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -40,7 +41,9 @@ def test_configured_exceptions_fail_the_run(drive, where):
     async def run():
         raise Mine("mine")
 
-    options = {"definition": {"failure_exception_types": (Mine,)}} if where == "definition" else {"failure_exception_types": [Mine]}
+    options = (
+        {"definition": {"failure_exception_types": (Mine,)}} if where == "definition" else {"failure_exception_types": [Mine]}
+    )
     (command,) = drive(run, **options).task()
     assert command.failure.info.type == "Mine"
 
@@ -52,7 +55,9 @@ def test_other_exceptions_suspend_the_run(drive, error):
         raise error
 
     driver = drive(run)
-    with pytest.raises(WorkflowCodeError, match=r"workflow 'test': its code raised .*test_closing\.py:\d+.*suspended, not failed") as caught:
+    with pytest.raises(
+        WorkflowCodeError, match=r"workflow 'test': its code raised .*test_closing\.py:\d+.*suspended, not failed"
+    ) as caught:
         driver.task()
     assert caught.value.__cause__ is error
     with pytest.raises(Exception, match="Drop it"):
@@ -151,10 +156,8 @@ def test_cancellation_is_a_state(drive):
     """Requested once and swallowed, it still decides what a later cancelled activity means."""
 
     async def run():
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await workflow.sleep(60)
-        except asyncio.CancelledError:
-            pass
         handle = workflow.start_activity("clean", start_to_close_timeout=1)
         await workflow.sleep(1)
         handle.cancel()
@@ -192,17 +195,43 @@ def test_shielded_clean_up_goes_on(drive):
 # --- after the end ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_asked_for_after_the_end_is_dropped(drive):
+def test_the_end_comes_last(drive):
+    """What other tasks ask for in the same activation counts too, as in Temporal's core since it moves terminal commands."""
+
     async def run():
         async def late():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             workflow.start_activity("late", start_to_close_timeout=1)
 
-        asyncio.create_task(late())
+        asyncio.create_task(late())  # noqa: RUF006 - the loop keeps it
+        return "done"
+
+    assert kinds(drive(run).task()) == [c.ScheduleActivityTask, c.CompleteWorkflowExecution]
+
+
+def test_what_follows_only_after_the_end_is_dropped(drive):
+    """The abandoned activity raises when all has come to rest; by then the run has ended."""
+
+    async def run():
+        async def background():
+            handle = workflow.start_activity(
+                "slow", start_to_close_timeout=1, cancellation_type=workflow.ActivityCancellationType.ABANDON
+            )
+            workflow.set_signal_handler("stop", lambda: handle.cancel() and None)
+            try:
+                await handle
+            except ActivityError:
+                await workflow.sleep(60)
+
+        task = asyncio.create_task(background())
+        await workflow.sleep(1)
+        task.cancel()
         return "done"
 
     driver = drive(run)
+    driver.task()
+    driver.history.timer_fired("1")
     assert driver.value(driver.task()) == "done"
 
 

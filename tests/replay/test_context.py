@@ -19,7 +19,9 @@ def value_of(drive, code, **options):
     return driver.value(driver.task())
 
 
-@pytest.mark.parametrize("call", [workflow.info, workflow.now, workflow.random, workflow.uuid4, workflow.memo, workflow.all_handlers_finished])
+@pytest.mark.parametrize(
+    "call", [workflow.info, workflow.now, workflow.random, workflow.uuid4, workflow.memo, workflow.all_handlers_finished]
+)
 def test_outside_of_workflows_it_is_said_so(call):
     assert not workflow.in_workflow()
     with pytest.raises(NotInWorkflowError, match="not in workflow code"):
@@ -28,7 +30,12 @@ def test_outside_of_workflows_it_is_said_so(call):
 
 def test_random_numbers_repeat(drive):
     async def run():
-        before = [workflow.random().random(), str(workflow.uuid4()), workflow.new_random().random(), workflow.new_random("a").random()]
+        before = [
+            workflow.random().random(),
+            str(workflow.uuid4()),
+            workflow.new_random().random(),
+            workflow.new_random("a").random(),
+        ]
         await workflow.sleep(1)
         return [*before, str(workflow.uuid7()), workflow.random_seed()]
 

@@ -176,7 +176,7 @@ def test_decorators_refuse_what_cannot_work():
         workflow.defn(name="x", dynamic=True)
     with pytest.raises(TypeError, match="belongs on __init__"):
         workflow.init(dynamic)
-    with pytest.raises(TypeError, match="decorated with @workflow.defn twice"):
+    with pytest.raises(TypeError, match=r"decorated with @workflow.defn twice"):
         workflow.defn(Orders)
     with pytest.raises(TypeError, match="Base is not a workflow"):
         WorkflowDefinition.of(Base)

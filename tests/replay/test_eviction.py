@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 
 import pytest
@@ -76,10 +77,8 @@ def test_code_that_will_not_end_is_left_behind_and_reported(drive):
 
     async def run():
         while not stop:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
 
     driver = drive(run)
     driver.task()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ async def waits():
 
 
 def line_of(mark: str) -> int:
-    with open(__file__) as source:
+    with Path(__file__).open() as source:
         return next(number for number, line in enumerate(source, 1) if line.endswith(f"# {mark}\n"))
 
 
@@ -117,7 +118,9 @@ def test_the_code_ended_where_the_history_goes_on(drive):
     driver = drive(returns)
     driver.failed = True
     driver.history.completed_task().timer_started("1")
-    with pytest.raises(NondeterminismError, match=r"event 5 recorded TimerStarted \(timer '1'\), but .* CompleteWorkflowExecution\."):
+    with pytest.raises(
+        NondeterminismError, match=r"event 5 recorded TimerStarted \(timer '1'\), but .* CompleteWorkflowExecution\."
+    ):
         driver.instance.activate(driver.history.events)
 
 
@@ -138,7 +141,7 @@ def test_the_live_commands_are_compared_too(drive):
     driver.failed = True
     driver.task()
     odd = HistoryBuilder("loads").completed_task().activity_scheduled("save", activity_id="1").task()
-    with pytest.raises(NondeterminismError, match="event 5 recorded ActivityTaskScheduled .activity 'save'"):
+    with pytest.raises(NondeterminismError, match=r"event 5 recorded ActivityTaskScheduled .activity 'save'"):
         driver.instance.activate(odd.since(3))
 
 

@@ -12,7 +12,8 @@ from flowkernel.replay.errors import WorkflowCodeError
 
 
 @pytest.mark.parametrize(
-    ("given", "nanoseconds"), [(0, 0), (2, 2 * SECOND), (0.07, 70_000_000), ("2s", 2 * SECOND), (timedelta(days=30), 2_592_000 * SECOND)]
+    ("given", "nanoseconds"),
+    [(0, 0), (2, 2 * SECOND), (0.07, 70_000_000), ("2s", 2 * SECOND), (timedelta(days=30), 2_592_000 * SECOND)],
 )
 def test_sleep_is_a_timer_even_of_zero(drive, given, nanoseconds):
     async def run():
@@ -42,7 +43,14 @@ def test_asyncio_sleep_is_a_timer(drive):
     assert drive(run).task() == (c.StartTimer("1", 1_500_000_000),)
 
 
-@pytest.mark.parametrize("nap", [lambda: workflow.sleep(-1), lambda: workflow.sleep(timedelta(seconds=-1)), lambda: asyncio.get_running_loop().call_later(-1, print)])
+@pytest.mark.parametrize(
+    "nap",
+    [
+        lambda: workflow.sleep(-1),
+        lambda: workflow.sleep(timedelta(seconds=-1)),
+        lambda: asyncio.get_running_loop().call_later(-1, print),
+    ],
+)
 def test_a_negative_delay_suspends_the_workflow(drive, nap):
     async def run():
         coroutine = nap()
@@ -191,7 +199,7 @@ def test_the_timeout_is_a_timer_with_its_summary(drive):
     async def run():
         try:
             await workflow.wait_condition(lambda: False, timeout="3s", timeout_summary="approval")
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return "late"
 
     driver = drive(run)
