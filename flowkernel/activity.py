@@ -1,8 +1,8 @@
 """What activity authors use: the decorator, and what an activity can know and do while it runs.
 
-Names and meaning are those of Temporal's Python SDK. Added: the decorator takes defaults for timeouts and retries, and calling a decorated
-function inside a workflow schedules it: ``await fetch(url)`` is ``workflow.execute_activity(fetch, url)`` with those defaults. Everywhere
-else the decorated function is the plain function.
+Names and meaning are those of Temporal's Python SDK. Added: the decorator takes defaults for timeouts and retries, and calling
+a decorated function inside a workflow schedules it: ``await fetch(url)`` is ``workflow.execute_activity(fetch, url)`` with those
+defaults. Everywhere else the decorated function is the plain function.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def defn(
         name: the activity type; the function's name if None.
         no_thread_cancel_exception: do not raise `flowkernel.exceptions.CancelledError` in the thread of a synchronous activity.
         dynamic: takes every activity type without a definition of its own, with one ``Sequence[RawValue]`` as argument.
-        in_process: run it in a process of its own. For synchronous functions that compute for long, which would hold up this process.
+        in_process: run it in a process of its own. For synchronous functions that compute for long and would hold up this one.
         task_queue: default for calls inside workflows, as are the timeouts (timedelta, seconds or text such as ``"30s"``) and
             ``retry_policy``.
 
@@ -153,15 +153,19 @@ def _callable(fn: Callable[..., Any], definition: ActivityDefinition) -> Callabl
         return runtime.call_activity(definition, args)
 
     if definition.is_async:
-        step = inspect.markcoroutinefunction(step) if hasattr(inspect, "markcoroutinefunction") else _mark(step)
+        _mark_coroutine(step)
     setattr(step, ACTIVITY_MARK, definition)
     return step
 
 
-def _mark(step: Callable[..., Any]) -> Callable[..., Any]:
-    """What ``inspect.markcoroutinefunction`` does from Python 3.12 on, for asyncio's own test."""
-    step._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return step
+def _mark_coroutine(step: Callable[..., Any]) -> None:
+    """Let ``asyncio.iscoroutinefunction`` say yes, and from Python 3.12 on ``inspect.iscoroutinefunction`` too."""
+    mark: Any = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(step)
+    else:
+        internals: Any = asyncio.coroutines
+        setattr(step, "_is_coroutine", internals._is_coroutine)  # noqa: B010 - functions declare no such attribute
 
 
 # --- inside an activity ---------------------------------------------------------------------------------------------

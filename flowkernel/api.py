@@ -28,7 +28,9 @@ R_contra = TypeVar("R_contra", contravariant=True)
 class Reply(Protocol[R_contra]):
     """Called exactly once, from a thread of the service's, after everything it stands for is durable. Must not block."""
 
-    def __call__(self, answer: R_contra | None, error: BaseException | None, /) -> None: ...
+    def __call__(self, answer: R_contra | None, error: BaseException | None, /) -> None:
+        """Take the answer or the error."""
+        ...
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

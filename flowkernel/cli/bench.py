@@ -1,7 +1,7 @@
 """``flowkernel bench``: speed on this machine, as JSON.
 
-Machines differ and are noisy, so the figures to compare are ratios within one run: a step against a bare commit on the same disk, taken in
-turns.
+Machines differ and are noisy, so the figures to compare are ratios within one run: a step against a bare commit on the same
+disk, taken in turns.
 """
 
 from __future__ import annotations
@@ -138,7 +138,5 @@ async def _rate(client: Client, workflows: int, in_flight: int) -> float:
 
 def _load_seconds() -> float:
     """Seconds that ``%load_ext flowkernel`` adds to a bare IPython."""
-    runs = [
-        subprocess.run([sys.executable, "-c", _LOAD], check=True, capture_output=True, text=True).stdout for _ in range(5)
-    ]
+    runs = [subprocess.run([sys.executable, "-c", _LOAD], check=True, capture_output=True, text=True).stdout for _ in range(5)]  # noqa: S603
     return statistics.median(float(run.strip().splitlines()[-1]) for run in runs)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from flowkernel.cli.columns import columns
 from flowkernel.cli.database import add_database, add_execution, open_database
 from flowkernel.model import codec
 from flowkernel.model.events import Event
@@ -28,10 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         for event in history.events:
             print(json.dumps(_whole(event), ensure_ascii=False))
         return 0
-    rows = [HISTORY_COLUMNS, *history_rows(history.events)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(columns(HISTORY_COLUMNS, history_rows(history.events)))
     return 0
 
 

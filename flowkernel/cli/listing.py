@@ -6,9 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
+from flowkernel.cli.columns import columns
 from flowkernel.cli.database import add_database, open_database
 from flowkernel.model.policies import WorkflowExecutionStatus
 from flowkernel.timeline.tables import EXECUTION_COLUMNS, execution_rows
@@ -28,12 +26,5 @@ def main(arguments: Sequence[str]) -> int:
     status = WorkflowExecutionStatus[chosen.status.upper()] if chosen.status else None
     with open_database(chosen) as database:
         found = database.executions(status=status, workflow_type=chosen.type, limit=chosen.limit)
-    table = Table(*EXECUTION_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    for row in execution_rows(found, time.time_ns()):
-        table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        # A log or a pipe has no width: nothing may be cut off there.
-        console = Console(markup=False, highlight=False, width=10_000)
-    console.print(table if found else "no executions")
+    print(columns(EXECUTION_COLUMNS, execution_rows(found, time.time_ns())) if found else "no executions")
     return 0

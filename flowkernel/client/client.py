@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from flowkernel import common
 from flowkernel.api import Service, call
@@ -128,7 +128,7 @@ class Client:
         if embedded is not None:
             open_files.release(embedded, timeout)
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         """The client itself."""
         return self
 
@@ -225,7 +225,7 @@ class Client:
         )
 
     async def execute_workflow(self, workflow: Any, arg: Any = UNSET, **options: Any) -> Any:
-        """Start an execution and wait for its result. Arguments and errors as for `start_workflow` and `WorkflowHandle.result`."""
+        """Start an execution and wait for its result. See `start_workflow` and `WorkflowHandle.result`."""
         handle = await self.start_workflow(workflow, arg, **options)
         return await handle.result()
 

@@ -10,7 +10,6 @@ __all__ = [
     "AsyncActivityCancelledError",
     "RPCError",
     "RPCStatusCode",
-    "WorkflowContinuedAsNewError",
     "WorkflowFailureError",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
@@ -18,7 +17,7 @@ __all__ = [
 
 
 class WorkflowFailureError(TemporalError):
-    """The workflow did not complete. Why is ``cause``: an `ApplicationError`, a `CancelledError`, a `TerminatedError` …"""
+    """The workflow did not complete. ``cause`` says why: it failed, was cancelled or terminated, or timed out."""
 
     def __init__(self, *, cause: BaseException) -> None:
         super().__init__("Workflow execution failed")
@@ -29,14 +28,6 @@ class WorkflowFailureError(TemporalError):
         """Why it did not complete."""
         assert self.__cause__ is not None
         return self.__cause__
-
-
-class WorkflowContinuedAsNewError(TemporalError):
-    """The run went on as a new one, and the caller did not want to follow."""
-
-    def __init__(self, new_execution_run_id: str) -> None:
-        super().__init__("Workflow continued as new")
-        self.new_execution_run_id = new_execution_run_id
 
 
 class WorkflowQueryRejectedError(TemporalError):
@@ -61,5 +52,3 @@ class AsyncActivityCancelledError(TemporalError):
     def __init__(self, details: object = None) -> None:
         super().__init__("Activity cancelled")
         self.details = details
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from flowkernel import exceptions
 from flowkernel.api import call
 from flowkernel.client.errors import (
     WorkflowFailureError,
@@ -19,7 +20,7 @@ from flowkernel.client.values import (
     nanoseconds,
 )
 from flowkernel.common import QueryRejectCondition
-from flowkernel.exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType
+from flowkernel.exceptions import CancelledError, TerminatedError, TimeoutType
 from flowkernel.model import events as ev
 from flowkernel.model.events import Event
 from flowkernel.model.ids import SECOND, RunId, WorkflowId
@@ -93,11 +94,8 @@ class WorkflowHandle(Generic[T_co]):
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
-    async def result(self, *, follow_runs: bool = True) -> T_co:
+    async def result(self) -> T_co:
         """Wait for the result.
-
-        Args:
-            follow_runs: go on with the run that follows, where there is one.
 
         Raises:
             WorkflowFailureError: it failed, was cancelled or terminated, or timed out; ``cause`` says which.
@@ -126,7 +124,7 @@ class WorkflowHandle(Generic[T_co]):
                 details = await self._client.data_converter.decode(attributes.details) if attributes.details else []
                 raise WorkflowFailureError(cause=TerminatedError(attributes.reason or "Workflow terminated", *details))
             case ev.WorkflowExecutionTimedOut():
-                error = TimeoutError("Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
+                error = exceptions.TimeoutError("Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
                 raise WorkflowFailureError(cause=error)
             case _:
                 raise AssertionError(f"{event} does not close a run")

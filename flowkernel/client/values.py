@@ -143,5 +143,3 @@ class WorkflowHistory:
 
     def __repr__(self) -> str:
         return f"<WorkflowHistory {self.workflow_id} ({self.run_id}), {len(self.events)} events>"
-
-

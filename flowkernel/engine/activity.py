@@ -1,8 +1,8 @@
 """The activity machine.
 
-An activity is *scheduled* (waits for a worker), *started* (an attempt runs), *backing off* (waits for its next attempt) or *released*
-(the attempt runs on, but whoever completes it is not the worker). Retries leave records, no events: the started event is
-written together with the end, with the number of the last attempt and the failure before it, as Temporal does.
+An activity is *scheduled* (waits for a worker), *started* (an attempt runs), *backing off* (waits for its next attempt) or
+*released* (the attempt runs on, but whoever completes it is not the worker). Retries leave records, no events: the
+started event is written together with the end, with the number of the last attempt and the failure before it, as Temporal does.
 
 `ANSWERS` and `DEADLINES` are the machine: what each answer and each deadline does in each state. A pair that is not in the table
 is stale: answers are refused with "not found", deadlines ignored.
@@ -11,7 +11,7 @@ is stale: answers are refused with "not found", deadlines ignored.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -86,9 +86,7 @@ def schedule(draft: Draft, command: ScheduleActivityTask, completed: EventId) ->
     )
     pending = state.activities[event_id]
     if pending.expiration_time:
-        draft.deadlines.append(
-            Deadline(pending.expiration_time, DeadlineKind.ACTIVITY_SCHEDULE_TO_CLOSE, event_id)
-        )
+        draft.deadlines.append(Deadline(pending.expiration_time, DeadlineKind.ACTIVITY_SCHEDULE_TO_CLOSE, event_id))
     _offer(draft, pending)
 
 
@@ -187,9 +185,7 @@ def start(draft: Draft, request: StartActivityTask) -> None:
     pending = draft.state.activities.get(request.scheduled_event_id)
     if pending is None or pending.state is not SCHEDULED or pending.attempt != request.attempt:
         raise ExecutionNotFound(draft.state.ref.workflow_id, draft.state.ref.run_id)
-    draft.record(
-        ActivityAttemptStarted(draft.now, request.scheduled_event_id, request.attempt, request.identity)
-    )
+    draft.record(ActivityAttemptStarted(draft.now, request.scheduled_event_id, request.attempt, request.identity))
     draft.deadlines.extend(attempt_deadlines(draft.state.activities[request.scheduled_event_id]))
 
 
@@ -214,16 +210,12 @@ def answer(draft: Draft, request: Any) -> None:
         InvalidRequest: cancelled, though nobody asked for it.
     """
     pending = _target(draft, request.target)
-    handler = ANSWERS.get((pending.state, type(request))) if pending is not None else None
+    handler = ANSWERS.get((pending.state, cast("type[Any]", type(request)))) if pending is not None else None
     if pending is None or handler is None:
         raise ExecutionNotFound(draft.state.ref.workflow_id, draft.state.ref.run_id, closed=not draft.state.open)
     output: tuple[Output, ...] = request.output
     for piece in output:
-        draft.record(
-            ActivityOutputCaptured(
-                piece.time, pending.scheduled_event_id, pending.attempt, piece.stream, piece.text
-            )
-        )
+        draft.record(ActivityOutputCaptured(piece.time, pending.scheduled_event_id, pending.attempt, piece.stream, piece.text))
     handler(draft, pending, request)
 
 
@@ -254,9 +246,7 @@ def _cancel(draft: Draft, pending: PendingActivity, request: RespondActivityTask
 def _fail(draft: Draft, pending: PendingActivity, request: RespondActivityTaskFailed) -> None:
     if request.last_heartbeat_details:
         draft.record(
-            ActivityHeartbeatRecorded(
-                draft.now, pending.scheduled_event_id, pending.attempt, request.last_heartbeat_details
-            )
+            ActivityHeartbeatRecorded(draft.now, pending.scheduled_event_id, pending.attempt, request.last_heartbeat_details)
         )
         pending = draft.state.activities[pending.scheduled_event_id]
     _fail_attempt(draft, pending, request.failure)
@@ -284,9 +274,7 @@ def lose(draft: Draft, request: LoseActivityAttempt) -> None:
     if pending is None or pending.state is not STARTED or pending.attempt != request.attempt:
         return
     kind = TimeoutType.HEARTBEAT if pending.scheduled.heartbeat_timeout else TimeoutType.START_TO_CLOSE
-    failure = Failure(
-        "the worker stopped while this attempt was running", TimeoutFailure(kind, pending.heartbeat_details)
-    )
+    failure = Failure("the worker stopped while this attempt was running", TimeoutFailure(kind, pending.heartbeat_details))
     _fail_attempt(draft, pending, failure, at_once=True)
 
 
@@ -411,9 +399,7 @@ def deadlines_of(pending: PendingActivity) -> list[Deadline]:
         due = pending.attempt_scheduled_time + pending.scheduled.schedule_to_start_timeout
         deadlines.append(Deadline(due, DeadlineKind.ACTIVITY_SCHEDULE_TO_START, key, attempt))
     if pending.state is BACKING_OFF:
-        deadlines.append(
-            Deadline(pending.attempt_scheduled_time, DeadlineKind.ACTIVITY_BACKOFF, key, attempt)
-        )
+        deadlines.append(Deadline(pending.attempt_scheduled_time, DeadlineKind.ACTIVITY_BACKOFF, key, attempt))
     if pending.state in (STARTED, RELEASED):
         deadlines.extend(attempt_deadlines(pending))
     return deadlines

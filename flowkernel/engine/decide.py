@@ -135,8 +135,7 @@ def deadlines(execution: Execution) -> list[Deadline]:
     if task.state is WorkflowTaskState.STARTED:
         due = task.started_time + execution.task_timeout
         found.append(Deadline(due, DeadlineKind.WORKFLOW_TASK, task.started_event_id, task.attempt))
-    for timer_ in execution.timers.values():
-        found.append(Deadline(timer_.fire_time, DeadlineKind.TIMER, timer_.started_event_id))
+    found.extend(Deadline(one.fire_time, DeadlineKind.TIMER, one.started_event_id) for one in execution.timers.values())
     for pending in execution.activities.values():
         found.extend(activity.deadlines_of(pending))
     return found

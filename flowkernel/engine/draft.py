@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import cast
 
-import msgspec
+from msgspec.structs import replace
 
 from flowkernel.engine.fold import fold_event, fold_record
 from flowkernel.model.events import (
@@ -38,7 +38,7 @@ class Draft:
     __slots__ = ("deadlines", "events", "news", "now", "ready", "records", "state")
 
     def __init__(self, execution: Execution, now: Instant) -> None:
-        state = execution.__copy__()
+        state = replace(execution)
         # The copy shares these until here; handlers and folds change them in place.
         state.activities = dict(execution.activities)
         state.activity_ids = dict(execution.activity_ids)
@@ -103,5 +103,5 @@ class Draft:
 def _with_started(attributes: EventAttributes, started: EventId) -> EventAttributes:
     """Point the end of an activity at its started event, which comes right before it and only now has an id."""
     if started and isinstance(attributes, ACTIVITY_CLOSE) and not attributes.started_event_id:
-        return cast(EventAttributes, msgspec.structs.replace(attributes, started_event_id=started))
+        return cast(EventAttributes, replace(attributes, started_event_id=started))
     return attributes

@@ -114,9 +114,7 @@ def _cancel_requested(state: Execution, _: Event, attributes: ev.WorkflowExecuti
 
 
 def _task_scheduled(state: Execution, event: Event, attributes: ev.WorkflowTaskScheduled) -> None:
-    state.workflow_task = PendingWorkflowTask(
-        WorkflowTaskState.SCHEDULED, event.event_id, event.event_time, attributes.attempt
-    )
+    state.workflow_task = PendingWorkflowTask(WorkflowTaskState.SCHEDULED, event.event_id, event.event_time, attributes.attempt)
 
 
 def _task_started(state: Execution, event: Event, attributes: ev.WorkflowTaskStarted) -> None:

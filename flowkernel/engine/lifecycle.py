@@ -102,9 +102,7 @@ def signal(draft: Draft, request: SignalWorkflowExecution) -> None:
     if not request.signal_name:
         raise InvalidRequest("signal: signal_name is empty")
     draft.happen(
-        WorkflowExecutionSignaled(
-            request.signal_name, request.input, request.identity, request.header, request.request_id
-        )
+        WorkflowExecutionSignaled(request.signal_name, request.input, request.identity, request.header, request.request_id)
     )
 
 

@@ -21,16 +21,12 @@ def start(draft: Draft, command: StartTimer, completed: EventId) -> None:
         BadCommand: the id is ticking already, or the time is negative.
     """
     if command.timer_id in draft.state.timers:
-        raise BadCommand(
-            WorkflowTaskFailedCause.START_TIMER_DUPLICATE_ID, f"timer {command.timer_id!r} is already ticking"
-        )
+        raise BadCommand(WorkflowTaskFailedCause.START_TIMER_DUPLICATE_ID, f"timer {command.timer_id!r} is already ticking")
     if not command.timer_id or command.start_to_fire_timeout < 0:
         raise BadCommand(
             WorkflowTaskFailedCause.BAD_START_TIMER_ATTRIBUTES, f"timer {command.timer_id!r}: needs an id and a time ≥ 0"
         )
-    event_id = draft.append(
-        TimerStarted(command.timer_id, command.start_to_fire_timeout, completed), command.user_metadata
-    )
+    event_id = draft.append(TimerStarted(command.timer_id, command.start_to_fire_timeout, completed), command.user_metadata)
     draft.deadlines.append(Deadline(draft.state.timers[command.timer_id].fire_time, DeadlineKind.TIMER, event_id))
 
 
@@ -59,7 +55,5 @@ def cancel(draft: Draft, command: CancelTimer, completed: EventId) -> None:
                 state.buffered = tuple(other for other in state.buffered if other is not event)
                 break
         else:
-            raise BadCommand(
-                WorkflowTaskFailedCause.BAD_CANCEL_TIMER_ATTRIBUTES, f"timer {command.timer_id!r} is not ticking"
-            )
+            raise BadCommand(WorkflowTaskFailedCause.BAD_CANCEL_TIMER_ATTRIBUTES, f"timer {command.timer_id!r} is not ticking")
     draft.append(TimerCanceled(command.timer_id, started_event_id, completed, state.workflow_task.identity))

@@ -1,4 +1,4 @@
-"""The workflow task machine: "here is what happened, what next?"
+"""The workflow task machine: here is what happened, what next?
 
 At most one task is open per run. Its lease to a worker is in memory only: started and completed are written together with
 the answer. The first failure in a row is an event; repeated attempts are *transient*: they leave records, and events only once
@@ -79,9 +79,7 @@ def start(draft: Draft, request: StartWorkflowTask) -> None:
         identity=request.identity,
         next_attempt_time=0,
     )
-    draft.deadlines.append(
-        Deadline(draft.now + state.task_timeout, DeadlineKind.WORKFLOW_TASK, started_event_id, task.attempt)
-    )
+    draft.deadlines.append(Deadline(draft.now + state.task_timeout, DeadlineKind.WORKFLOW_TASK, started_event_id, task.attempt))
 
 
 def give_back(draft: Draft) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -24,15 +24,13 @@ _LAST_LINES = 12
 class _ThisInterpreter(KernelSpecManager):
     """Knows one kernel: ipykernel in the running interpreter."""
 
-    def __init__(self, log: Path) -> None:
-        super().__init__()
-        self._log_path = str(log)
+    crash_log: str = os.devnull
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return that kernel, by whatever name it is asked for."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.hist_file=:memory:"]
         # A kernel sends its file descriptors 1 and 2 to the front end; what a crash writes there dies with it.
-        argv.append(f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({self._log_path!r}, 'a'), False)")
+        argv.append(f"--IPKernelApp.exec_lines=__import__('faulthandler').enable(open({self.crash_log!r}, 'a'), False)")
         metadata = {"debugger": True, "supported_encryption": ["curve"]}
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", metadata=metadata)
 
@@ -41,16 +39,15 @@ class HeadlessKernel:
     """Starts the kernel for a notebook, and knows how it ended."""
 
     def __init__(self, notebook: Path) -> None:
-        self._log = tempfile.NamedTemporaryFile(prefix="flowkernel-", suffix=".log")  # noqa: SIM115 (until `close`)
-        self.manager: Any = AsyncKernelManager(
-            kernel_name="python3",
-            kernel_spec_manager=_ThisInterpreter(Path(self._log.name)),
-            transport_encryption="auto",
-        )
+        self._spec = _ThisInterpreter()
+        self._log: IO[bytes] | None = None
+        self.manager: Any = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=self._spec, transport_encryption="auto")
         self._notebook = notebook
 
     async def start(self) -> None:
         """Start the process in the notebook's folder, under the notebook's name (kernels read it from JPY_SESSION_NAME)."""
+        self._log = tempfile.NamedTemporaryFile(prefix="flowkernel-", suffix=".log")  # noqa: SIM115 (until `close`)
+        self._spec.crash_log = self._log.name
         env = {**os.environ, "JPY_SESSION_NAME": str(self._notebook), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         await self.manager.start_kernel(cwd=str(self._notebook.parent), env=env, stdout=self._log, stderr=self._log)
 
@@ -75,10 +72,13 @@ class HeadlessKernel:
 
     def last_words(self) -> str:
         """Return the last lines that the process itself wrote; of a crash in native code, where it happened."""
+        if self._log is None:
+            return ""
         lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").splitlines()
         crash = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
         return "\n".join(lines[-_LAST_LINES:] if crash is None else lines[crash : crash + _LAST_LINES])
 
     def close(self) -> None:
         """Forget what the process wrote."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()

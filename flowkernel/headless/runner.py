@@ -101,9 +101,9 @@ class NotebookRun:
         self._client.changed = self._note_change
         self._client.shown = self._executions.show
         self._executions.changed = self._progress.execution
-        self._save()
         ticking = asyncio.ensure_future(self._tick())
         try:
+            self._save()
             with self._signals():
                 problem = await self._all_cells()
                 if self._stopping is not None:

@@ -14,12 +14,17 @@ from flowkernel.model.policies import Priority, RetryPolicy
 
 
 class TaskToken(msgspec.Struct, frozen=True, gc=False):
-    """Names one attempt of one task; an answer with an outdated token is refused."""
+    """Names one attempt of one task; an answer with an outdated token is refused.
+
+    ``lease`` numbers the times that workflow tasks were handed out: after a failed commit, or when a worker went, the same
+    attempt goes out again, and perhaps with other events.
+    """
 
     run: RunRef
     scheduled_event_id: EventId
     attempt: int = 1
     started_event_id: EventId = 0
+    lease: int = 0
 
     def encode(self) -> bytes:
         """As opaque bytes, for ``activity.info().task_token``."""

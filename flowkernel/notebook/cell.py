@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import hashlib
 import inspect
 import logging
 import re
@@ -100,10 +99,9 @@ class CellProgram:
     reads: tuple[FreeName, ...]
     normalised: str
 
-    def definition_hash(self, references: Iterable[str]) -> str:
-        """Names this version of the code: 64 hexadecimal digits over the normalised body and the names used by reference."""
-        text = "\n".join([self.normalised, *(f"reference {name}" for name in sorted(references))])
-        return hashlib.sha256(text.encode()).hexdigest()
+    def versioned_source(self, references: Iterable[str]) -> str:
+        """The text whose hash names this version of the code: the normalised body, and the names used by reference."""
+        return "\n".join([self.normalised, *(f"# by reference: {name}" for name in sorted(references))])
 
     async def run(self, references: Mapping[str, object], values: Mapping[str, object]) -> Any:
         """Run the body once, in a namespace of its own.
@@ -256,11 +254,12 @@ def type_hint(value: object) -> Any:
     Lists and the values of dicts take their elements' type along when it is the same for all.
     """
     kind = cast("type[Any]", type(value))
+    generic: Any = kind
     if kind in _JSON_TYPES:
         return kind
-    if isinstance(value, list | set | frozenset) and kind in (list, set, frozenset):
+    if kind in (list, set, frozenset):
         element = _common_hint(list(cast("Iterable[object]", value)))
-        return kind[element] if element is not None else kind
+        return generic[element] if element is not None else kind
     if kind is dict:
         mapping = cast("dict[object, object]", value)
         keys, values = _common_hint(list(mapping)), _common_hint(list(mapping.values()))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, cast
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core import completer
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 
 from flowkernel.notebook.commands import COMMANDS
 
 __all__ = ["CompletionSource", "candidates", "make_matcher"]
 
+_Matcher: TypeAlias = Callable[[CompletionContext], SimpleMatcherResult]
+_context_matcher = cast("Callable[..., Callable[[_Matcher], _Matcher]]", getattr(completer, "context_matcher"))  # noqa: B009 (it has no types)
 _LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%workflow(?:\s+(?P<words>.*))?$", re.DOTALL)
 _CELL = re.compile(r"\s*%%workflow\s+(?P<words>[^\n]*)$")
 _EXECUTION_COMMANDS = frozenset(COMMANDS) - {"list"}
@@ -74,10 +77,10 @@ def _beginning(fragment: str, words: Iterable[str]) -> list[str]:
     return sorted({word for word in words if word.startswith(fragment)})
 
 
-def make_matcher(source: CompletionSource) -> Callable[[CompletionContext], SimpleMatcherResult]:
+def make_matcher(source: CompletionSource) -> _Matcher:
     """A matcher for ``ip.Completer.custom_matchers``."""
 
-    @context_matcher(identifier="flowkernel")
+    @_context_matcher(identifier="flowkernel")
     def complete_workflow(context: CompletionContext) -> SimpleMatcherResult:
         lines = context.full_text.split("\n")
         before = "\n".join([*lines[: context.cursor_line], lines[context.cursor_line][: context.cursor_position]])

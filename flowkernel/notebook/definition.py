@@ -7,8 +7,8 @@ also when the cell was edited meanwhile and now reads other names than when the 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from flowkernel.common import Payload, RawValue
 from flowkernel.converter import PayloadConverter
@@ -95,14 +95,14 @@ def cell_definition(
         arg_types=[RawValue] * len(captured.data),
         activity_defaults=activity_defaults,
         describe_line=describe_line,
-        source=program.source.body,
+        source=program.versioned_source(references),
     )
 
 
 def _recorded_values(program: CellProgram, references: Mapping[str, object], hints: Mapping[str, Any]) -> dict[str, Any]:
     runtime = current()
     recorded = {input_name(payload): payload for payload in (runtime.started.input if runtime.started is not None else ())}
-    convert = runtime.converter.payload_converter.from_payload
+    convert = cast("Callable[[Payload, Any], Any]", runtime.converter.payload_converter.from_payload)
     values: dict[str, Any] = {}
     for read in program.reads:
         if read.name in references:

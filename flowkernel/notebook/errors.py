@@ -156,7 +156,7 @@ def shortened(error: E, shown: list[str] | None = None) -> E:
     return error
 
 
-class _Detaching:
+class _Detaching(BaseException):
     """What both kinds of interrupted waiting say."""
 
     def __init__(self, workflow_id: str) -> None:

@@ -119,7 +119,9 @@ class CellRun:
         raw = self._extension.raw_cell
         lines = raw.splitlines()
         first = next((index for index, text in enumerate(lines) if text.strip()), 0)
-        if not (lines[first : first + 1] and lines[first].startswith("%%workflow") and raw.rstrip("\n").endswith(body.rstrip("\n"))):
+        if not (
+            lines[first : first + 1] and lines[first].startswith("%%workflow") and raw.rstrip("\n").endswith(body.rstrip("\n"))
+        ):
             raw, first = f"%%workflow {self._line}\n{body}", 0
         # Commented out, the magic's line keeps its place and the whole parses as Python, which traceback tools like.
         shown = "\n".join(f"# {text}" if index == first else text for index, text in enumerate(raw.splitlines()))

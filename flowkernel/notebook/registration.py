@@ -28,8 +28,8 @@ def is_activity(value: object) -> bool:
     if isinstance(value, _PLAIN):
         return False
     # Not getattr on the value itself: objects that answer to every name would pass for activities.
-    own = getattr(value, "__dict__", None)
-    mark = own.get(ACTIVITY_MARK) if isinstance(own, Mapping) else None
+    own: object = getattr(value, "__dict__", None)
+    mark: object = cast("Mapping[str, object]", own).get(ACTIVITY_MARK) if isinstance(own, Mapping) else None
     if mark is None and isinstance(value, types.MethodType):
         mark = vars(value.__func__).get(ACTIVITY_MARK)
     if mark is None and not isinstance(value, type):

@@ -138,14 +138,14 @@ def _inside(node: ast.AST) -> _Inner:
     elif isinstance(node, ast.ClassDef):
         body = list(node.body)
         own = _bindings(body) | _type_parameters(node) | {"__class__", "__module__", "__qualname__"}
-        skipped = set()
+        skipped = set[ast.AST]()
     else:
         comprehension = cast(_Comprehension, node)
         body = [part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.comprehension)]
         for index, generator in enumerate(comprehension.generators):
             body += [generator.target, *generator.ifs, *([generator.iter] if index else [])]
         own = _bindings(generator.target for generator in comprehension.generators)
-        skipped = set()
+        skipped = set[ast.AST]()
     return _scope_reads(node, body, own, skipped)
 
 

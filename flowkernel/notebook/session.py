@@ -157,8 +157,8 @@ class Session:
         """
         if not self.background.alive:
             raise CommandError(
-                f"the database {self.database} was closed when the extension was unloaded. Run the cell again, or take a new handle "
-                f"with flowkernel.notebook.execution(...)"
+                f"the database {self.database} was closed when the extension was unloaded. Run the cell again, or take a new "
+                f"handle with flowkernel.notebook.execution(...)"
             )
         return self.background.submit(call, *args)
 

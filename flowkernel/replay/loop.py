@@ -59,8 +59,11 @@ class OrderedTask(asyncio.Task[T]):
     def __init__(
         self, coro: Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None, context: contextvars.Context | None = None
     ) -> None:
-        loop.task_count = self._number = loop.task_count + 1  # first of all: asyncio registers the task in a set
+        # asyncio registers the task in a set of its own, of all loops: there, numbers that begin anew in every workflow would
+        # collide by the thousand. It keeps the hash that it sees now.
+        self._number = id(self) >> 4
         super().__init__(coro, loop=loop, name=name, context=context)
+        loop.task_count = self._number = loop.task_count + 1
         loop.outbox.keep(self)
         self.add_done_callback(loop.forget)
         # A worker that goes away leaves tasks pending; that is no reason for asyncio to complain on stderr.

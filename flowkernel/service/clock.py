@@ -90,7 +90,7 @@ class SkippingClock:
         with self._lock:
             self._skipping -= 1
 
-    def begin_sleep(self, duration: Duration, wake: Callable[[], None], *, over_activities: bool = False) -> Callable[[], None]:
+    def begin_sleep(self, duration: Duration, wake: Callable[[], object], *, over_activities: bool = False) -> Callable[[], None]:
         """Let time be skipped until `duration` has passed. Nudge the service afterwards.
 
         Args:
@@ -134,5 +134,5 @@ class SkippingClock:
 
 class _Sleeper(NamedTuple):
     until: Instant
-    wake: Callable[[], None]
+    wake: Callable[[], object]
     over_activities: bool

@@ -1,7 +1,7 @@
 """The thread that drives the core and owns the store for writing.
 
-While it waits in a commit, requests gather; the next turn takes them all. So commits group by themselves, without a timer: the busier the
-service, the larger the groups.
+While it waits in a commit, requests gather; the next turn takes them all. So commits group by themselves, without a timer: the
+busier the service, the larger the groups.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class EmbeddedService:
             try:
                 self._store.commit(batch)
             except StoreError as error:
-                log.error("commit failed: %s", error)
+                log.error("commit failed: %s", error)  # noqa: TRY400 - the text says it all
                 core.failed(batch, error)
                 return
         changes = core.committed(batch)

@@ -1,7 +1,7 @@
 """Matching: tasks that wait for a worker, and workers that wait for tasks.
 
-A poll is a credit for so many tasks. Tasks are matched at once, and everything that a poll collects during one turn of the service is
-answered as one batch.
+A poll is a credit for so many tasks. Tasks are matched at once, and everything that a poll collects during one turn of the
+service is answered as one batch.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ TypeOf = Callable[[ReadyTask], str | None]
 class Poll:
     """A worker's outstanding wish for tasks."""
 
-    __slots__ = ("collected", "credits", "identity", "reply", "worker_id")
+    __slots__ = ("collected", "credits", "identity", "queue", "reply", "worker_id")
 
-    def __init__(self, request: PollWorkflowTasks | PollActivityTasks, reply: Reply[Any]) -> None:
+    def __init__(self, queue: TaskQueue, request: PollWorkflowTasks | PollActivityTasks, reply: Reply[Any]) -> None:
+        self.queue = queue
         self.worker_id = request.worker_id
         self.identity = request.identity or request.worker_id
         self.credits = request.max_tasks
         self.reply = reply
         self.collected: list[Any] = []
+
+    def put_back(self) -> None:
+        """Nothing came of the tasks that it collected: it waits for others."""
+        self.credits += len(self.collected)
+        self.collected = []
+        self.queue.put_back(self)
 
 
 class TaskQueue:
@@ -67,10 +74,17 @@ class TaskQueue:
     def add(self, request: PollWorkflowTasks | PollActivityTasks, types: frozenset[str] | None, reply: Reply[Any]) -> Poll:
         """Take a worker's poll. Follow with `drain`."""
         self._types[request.worker_id] = types
-        poll = Poll(request, reply)
+        poll = Poll(self, request, reply)
         if poll.credits > 0:
             self._polls.append(poll)
         return poll
+
+    def put_back(self, poll: Poll) -> None:
+        """Take again a poll that `answered` gave out; if its worker has unregistered, end it. Follow with `drain`."""
+        if poll.worker_id in self._types:
+            self._polls.appendleft(poll)
+        else:
+            poll.reply((), None)
 
     def drain(self) -> Iterator[ReadyTask]:
         """Take out the waiting tasks, to be offered again; those that nobody can take yet go back by `offer`."""

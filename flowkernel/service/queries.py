@@ -1,7 +1,7 @@
 """Queries: questions to workflow code, which write nothing.
 
-A query waits while the run's workflow task is with a worker or about to be, so that its answer includes what happened before it was asked; then
-a worker gets it as a task of its own. Closed runs are answered by replaying their history.
+A query waits while the run's workflow task is with a worker or about to be, so that its answer includes what happened before it
+was asked; then a worker gets it as a task of its own. Closed runs are answered by replaying their history.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from flowkernel.model.requests import (
 )
 from flowkernel.model.tasks import WorkflowQuery, WorkflowTask
 from flowkernel.service.matching import TaskQueue
-from flowkernel.service.runs import Entry
 
 if TYPE_CHECKING:
     from flowkernel.service.core import Core
@@ -72,7 +71,7 @@ class Queries:
         )
 
     def _queue(self, query: _Query) -> TaskQueue:
-        return self._core.workflow_tasks.queue(query.ref.namespace, query.started.task_queue)
+        return self._core.leasing.workflow_tasks.queue(query.ref.namespace, query.started.task_queue)
 
     def next_due(self) -> Instant | None:
         """When the first query gives up."""
@@ -128,7 +127,7 @@ class Queries:
         poll.credits -= 1
         query.worker_id = poll.worker_id
         cached = poll.worker_id == preferred
-        self._core.ask_query(poll, self._task(query, cached=cached), cached=cached)
+        self._core.leasing.ask_query(poll, self._task(query, cached=cached), cached=cached)
         return True
 
     def _task(self, query: _Query, *, cached: bool) -> WorkflowTask:
@@ -136,16 +135,6 @@ class Queries:
         question = WorkflowQuery(query.query_id, request.query_type, request.args, request.header)
         started = query.started
         return WorkflowTask(query.ref, started.workflow_type, started.task_queue, (), 0 if cached else 1, query=question)
-
-    def task_answered(self, entry: Entry) -> None:
-        """A workflow task ended: queries that waited for it may go."""
-        if self._unmatched:
-            self.rematch()
-
-    def run_closed(self, entry: Entry) -> None:
-        """The run closed: its queries are answered from its history."""
-        if self._unmatched:
-            self.rematch()
 
     def answered(self, response: RespondQueryTaskCompleted) -> None:
         """A worker has the answer."""

@@ -36,9 +36,7 @@ def read(core: Core, reply: Reply[Any], look: Callable[[], Any]) -> None:
     core.reads.append(answer)
 
 
-def history(
-    core: Core, request: GetWorkflowExecutionHistory, reply: Reply[GetWorkflowExecutionHistoryResponse]
-) -> None:
+def history(core: Core, request: GetWorkflowExecutionHistory, reply: Reply[GetWorkflowExecutionHistoryResponse]) -> None:
     """Answer now, or when there is something to answer with."""
     entry = core.runs.find(request.namespace, request.workflow_id, request.run_id)
     if entry is not None and request.close_event_only:
@@ -91,7 +89,7 @@ def describe(core: Core, request: DescribeWorkflowExecution, reply: Reply[Descri
         read(core, reply, lambda: _describe_stored(core, request))
         return
     execution = entry.execution
-    queue = core.workflow_tasks.queue(request.namespace, execution.started.task_queue)
+    queue = core.leasing.workflow_tasks.queue(request.namespace, execution.started.task_queue)
     core.later(
         reply,
         DescribeWorkflowExecutionResponse(

@@ -22,17 +22,18 @@ KEPT_CLOSED = 2_000
 class Entry:
     """One run in memory.
 
-    ``unseen`` are the events that come after the last workflow task that a worker answered. ``sticky`` is the worker that keeps the run's code
-    in its cache and needs only those.
+    ``unseen`` are the events that come after the last workflow task that a worker answered. ``sticky`` is the worker that keeps
+    the run's code in its cache and needs only those. ``lease`` is the one under which the workflow task was handed out last.
     """
 
-    __slots__ = ("execution", "holder", "queries", "sticky", "unseen", "waiters")
+    __slots__ = ("execution", "holder", "lease", "queries", "sticky", "unseen", "waiters")
 
     def __init__(self, execution: Execution, unseen: list[Event] | None = None) -> None:
         self.execution = execution
         self.unseen = unseen if unseen is not None else []
         self.sticky: str | None = None
         self.holder: str | None = None
+        self.lease = 0
         self.waiters: list[tuple[GetWorkflowExecutionHistory, Reply[GetWorkflowExecutionHistoryResponse]]] = []
         self.queries: list[tuple[QueryWorkflow, Reply[QueryWorkflowResponse]]] = []
 
@@ -93,8 +94,10 @@ class Runs:
         """The run that is meant, if it is in memory: the open one, else the latest closed, when no run id is given."""
         if run_id:
             entry = self.open.get(RunId(run_id)) or self._closed.get(RunId(run_id))
-            if entry is not None and entry.execution.ref.workflow_id != workflow_id:
-                return None
+            if entry is not None:
+                ref = entry.execution.ref
+                if (ref.namespace, ref.workflow_id) != (namespace, workflow_id):
+                    return None
             return entry
         key = (namespace, workflow_id)
         entry = self.current.get(key)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from flowkernel import common
 from flowkernel.client import Client, open_client
@@ -36,7 +37,7 @@ R = TypeVar("R")
 
 
 class WorkflowEnvironment:
-    """A service for tests, and a client of it. Make one with `start_local` or `start_time_skipping`, and use it in ``async with``.
+    """A service for tests, and a client of it. Make one with `start_local` or `start_time_skipping`; use it in ``async with``.
 
     An ``assert`` that fails in workflow code fails the workflow here, instead of suspending it.
 
@@ -119,7 +120,7 @@ class WorkflowEnvironment:
     async def shutdown(self) -> None:
         """End the service, if the environment started it. Shut down workers first."""
 
-    async def __aenter__(self) -> WorkflowEnvironment:
+    async def __aenter__(self) -> Self:
         """The environment itself."""
         return self
 
@@ -131,7 +132,7 @@ class WorkflowEnvironment:
 
 
 @contextmanager
-def _nothing_changes() -> Iterator[None]:
+def _nothing_changes() -> Generator[None]:
     yield
 
 
@@ -198,7 +199,7 @@ class _SkippingEnvironment(WorkflowEnvironment):
         return datetime.fromtimestamp(self._clock.now() / SECOND, UTC)
 
     @contextmanager
-    def auto_time_skipping_disabled(self) -> Iterator[None]:
+    def auto_time_skipping_disabled(self) -> Generator[None]:
         before, self._client.skips = self._client.skips, False
         try:
             yield
@@ -272,8 +273,8 @@ class ActivityEnvironment:
         """
         definition: ActivityDefinition | None = getattr(fn, ACTIVITY_MARK, None)
         raises = definition is None or not definition.no_thread_cancel_exception
-        call = getattr(type(fn), "__call__", None)  # noqa: B004 - a callable object may be a coroutine function too
-        if asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(call):
+        call = fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)  # noqa: B004 - wanted itself
+        if definition.is_async if definition is not None else inspect.iscoroutinefunction(call):
             return self._run_async(fn, args, kwargs)  # pyright: ignore[reportReturnType] - R is a coroutine's type here
         context = self._context(None)
         context.interrupt = interrupt = ThreadInterrupt()
@@ -321,7 +322,7 @@ class ActivityEnvironment:
         )
 
     @contextmanager
-    def _entered(self, context: ActivityContext, *, raises: bool) -> Iterator[None]:
+    def _entered(self, context: ActivityContext, *, raises: bool) -> Generator[None]:
         if self._cancellation is not None:
             # It finds out by looking: nothing is raised in code that has not begun.
             context.cancellation_details = self._cancellation

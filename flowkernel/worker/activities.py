@@ -158,9 +158,9 @@ class ActivityRunner:
 
     # --- polling ----------------------------------------------------------------------------------------------------
 
-    def _request(self, credits: int) -> PollActivityTasks:
+    def _request(self, wished: int) -> PollActivityTasks:
         types = frozenset(self.names) if self._waits_for_unknown and None not in self._definitions else None
-        return PollActivityTasks(self._namespace, self._task_queue, self._worker_id, credits, self._identity, types)
+        return PollActivityTasks(self._namespace, self._task_queue, self._worker_id, wished, self._identity, types)
 
     def _poll(self) -> None:
         with self._lock:
@@ -171,10 +171,10 @@ class ActivityRunner:
             self._wished += free
         self._service.send(self._request(free), lambda tasks, error: self._take(free, tasks, error))
 
-    def _take(self, credits: int, tasks: tuple[ActivityTask, ...] | None, error: BaseException | None) -> None:
+    def _take(self, wished: int, tasks: tuple[ActivityTask, ...] | None, error: BaseException | None) -> None:
         """Runs on the service's thread."""
         with self._lock:
-            self._wished -= credits
+            self._wished -= wished
         if not tasks:
             if error is not None and not self._stopping:
                 log.error("polling for activity tasks failed: %s", error)
@@ -267,7 +267,7 @@ class ActivityRunner:
                 interrupt.finish()
                 current_activity.reset(activity_token)
                 current_output.reset(output_token)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever an author's code raises is the attempt's outcome
             self._report_error(attempt, context, error)
         else:
             request = RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take())
@@ -389,9 +389,7 @@ class ActivityRunner:
                 ApplicationError(str(error), type="CancelledError"), self._converter.payload_converter
             )
         if self._coding.active:
-            self._loop.call_soon_threadsafe(
-                lambda: self._loop.create_task(self._send_failed(attempt, failure, pending, output))
-            )
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._send_failed(attempt, failure, pending, output)))
             return
         request = RespondActivityTaskFailed(token, failure, self._identity, pending, output)
         self._service.send(request, self._late)

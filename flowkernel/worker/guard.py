@@ -1,14 +1,14 @@
 """Keeps effects out of workflow code at run time, for what can be seen there: files, sockets, processes, threads, sleeping.
 
-Python reports such calls to audit hooks. A hook cannot be removed again, so one is installed, with the first worker, that looks at a
-flag of the calling thread first: everywhere but in workflow code it does nothing.
+Python reports such calls to audit hooks. A hook cannot be removed again, so one is installed, with the first worker, that looks
+at a flag of the calling thread first: everywhere but in workflow code it does nothing.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -92,7 +92,7 @@ def install() -> None:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def guarded() -> Generator[None]:
     """Everything that this thread does inside the block is workflow code."""
     _state.guarded = True
     try:
@@ -102,7 +102,7 @@ def guarded() -> Iterator[None]:
 
 
 @contextmanager
-def unguarded() -> Iterator[None]:
+def unguarded() -> Generator[None]:
     """An exception to `guarded`, for ``workflow.unsafe.sandbox_unrestricted``."""
     before = getattr(_state, "guarded", False)
     _state.guarded = False

@@ -55,7 +55,7 @@ class Heartbeats:
         """Report that the attempt is alive. Details that cannot be converted cancel the attempt, which fails with that error."""
         try:
             payloads = tuple(self._converter.payload_converter.to_payloads(details)) if details else ()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - becomes the attempt's failure
             self.error = error
             self._on_cancel(ActivityCancellationDetails())
             return
@@ -85,7 +85,7 @@ class Heartbeats:
     def _send(self, payloads: Payloads) -> None:
         if self._coding.active:
             if threading.current_thread() is threading.main_thread() or _on_loop(self._loop):
-                self._loop.create_task(self._send_coded(payloads))  # noqa: RUF006 - short, and owned by the loop
+                self._loop.create_task(self._send_coded(payloads))
                 return
             payloads = self._coding.encode_sync(payloads)
         self._send_encoded(payloads)

@@ -66,7 +66,7 @@ def main() -> None:
             answer = ("result", run(connection, fn, hints, args, info, converter))
         except CompleteAsync:
             answer = ("released", None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever an author's code raises is the attempt's outcome
             answer = ("failure", converter.failure_converter.to_failure(error, converter.payload_converter))
         connection.send(answer)
 

@@ -1,9 +1,9 @@
 """Activities in processes of their own, for work that would hold the GIL.
 
-A process is started by running this package's `process_main`, not by fork (DuckDB and threads do not survive one) and not through
-``multiprocessing``, which would import the main module again: a notebook has none that can be imported. Functions travel by value
-(cloudpickle), arguments and results as payloads. A process lives on for the next activity, in a session of its own, so that interrupting
-a cell does not kill it; it ends when this one does.
+A process is started by running this package's `process_main`, not by fork (DuckDB and threads do not survive one) and not
+through ``multiprocessing``, which would import the main module again: a notebook has none that can be imported. Functions travel
+by value (cloudpickle), arguments and results as payloads. A process lives on for the next activity, in a session of its own, so
+that interrupting a cell does not kill it; it ends when this one does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import cloudpickle
 
@@ -24,6 +26,10 @@ from flowkernel.model.payloads import Payloads
 from flowkernel.replay import ActivityDefinition
 from flowkernel.worker.context import ActivityContext, CompleteAsync
 from flowkernel.worker.output import Captured
+
+
+_pickler: Any = cloudpickle  # comes without types
+_dumps: Callable[[object], bytes] = _pickler.dumps
 
 
 class ProcessDied(ApplicationError):
@@ -43,7 +49,7 @@ class _Child:
         command = [sys.executable, "-m", "flowkernel.worker.process_main", str(theirs.fileno()), str(lifeline)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         with theirs:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - this Python, with arguments from here
                 command, pass_fds=(theirs.fileno(), lifeline), start_new_session=True, stdin=subprocess.DEVNULL, env=env
             )
         os.close(lifeline)
@@ -88,8 +94,8 @@ class ProcessPool:
         finished = False
         context.on_cancel = child.process.kill
         try:
-            child.connection.send_bytes(cloudpickle.dumps((definition.fn, definition.arg_types, args, context.info, converter)))
-            result = self._listen(child, definition, context, captured, converter)
+            child.connection.send_bytes(_dumps((definition.fn, definition.arg_types, args, context.info, converter)))
+            result = self._listen(child, context, captured, converter)
             finished = True
             return result
         except (EOFError, OSError):
@@ -110,7 +116,6 @@ class ProcessPool:
     def _listen(
         self,
         child: _Child,
-        definition: ActivityDefinition,
         context: ActivityContext,
         captured: Captured,
         converter: DataConverter,

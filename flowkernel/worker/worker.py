@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from flowkernel.api import call
 from flowkernel.model.errors import FlowkernelError
@@ -31,8 +31,8 @@ class WorkerConfigError(FlowkernelError, ValueError):
 class Worker:
     """Takes tasks of one task queue and runs workflows and activities.
 
-    Use it as an async context manager, or ``await worker.run()``. Activities that are coroutines run on the loop on which the worker
-    runs; other ones on ``activity_executor``, by default a thread pool of its own.
+    Use it as an async context manager, or ``await worker.run()``. Activities that are coroutines run on the loop on which the
+    worker runs; other ones on ``activity_executor``, by default a thread pool of its own.
 
     Args:
         client: whose service gives the tasks, and whose converter reads them.
@@ -98,6 +98,7 @@ class Worker:
         self._activity_runner: ActivityRunner | None = None
         self._running: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = asyncio.Event()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
         self._is_running = False
@@ -192,9 +193,11 @@ class Worker:
         )
         workflows.start()
         activities.start()
+        self._started.set()
 
     async def _finish(self) -> None:
-        assert self._workflow_runner is not None and self._activity_runner is not None
+        assert self._workflow_runner is not None
+        assert self._activity_runner is not None
         try:
             await call(self._client.service, UnregisterWorker(self._worker_id))
             await self._activity_runner.stop(self._grace.total_seconds())
@@ -207,11 +210,12 @@ class Worker:
             self._is_shutdown = True
             self._stopped.set()
 
-    async def __aenter__(self) -> Worker:
+    async def __aenter__(self) -> Self:
         """Start taking tasks."""
         self._running = asyncio.create_task(self.run())
-        while not self._is_running and not self._running.done():
-            await asyncio.sleep(0)
+        started = asyncio.create_task(self._started.wait())
+        await asyncio.wait({self._running, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
         if self._running.done():
             self._running.result()
         return self

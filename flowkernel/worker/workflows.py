@@ -1,7 +1,8 @@
 """Runs workflow code: one thread, a cache of instances, and a watch for code that blocks.
 
-Workflow code runs apart from every event loop, so that code which blocks harms nobody else. When an activation takes longer than the
-deadlock timeout, its task is answered as failed, the stuck thread is asked to stop and left behind, and a new one takes over.
+Workflow code runs apart from every event loop, so that code which blocks harms nobody else. When an activation takes longer
+than the deadlock timeout, its task is answered as failed, the stuck thread is asked to stop and left behind, and a new one takes
+over.
 """
 
 from __future__ import annotations
@@ -162,9 +163,9 @@ class WorkflowRunner:
 
     # --- polling ----------------------------------------------------------------------------------------------------
 
-    def _request(self, credits: int) -> PollWorkflowTasks:
+    def _request(self, wished: int) -> PollWorkflowTasks:
         types = frozenset(self.names) if self._waits_for_unknown and None not in self._definitions else None
-        return PollWorkflowTasks(self._namespace, self._task_queue, self._worker_id, credits, self._identity, types)
+        return PollWorkflowTasks(self._namespace, self._task_queue, self._worker_id, wished, self._identity, types)
 
     def _poll(self) -> None:
         with self._lock:
@@ -174,9 +175,9 @@ class WorkflowRunner:
             self._wished += free
         self._service.send(self._request(free), lambda tasks, error: self._take(free, tasks, error))
 
-    def _take(self, credits: int, tasks: tuple[WorkflowTask, ...] | None, error: BaseException | None) -> None:
+    def _take(self, wished: int, tasks: tuple[WorkflowTask, ...] | None, error: BaseException | None) -> None:
         with self._lock:
-            self._wished -= credits
+            self._wished -= wished
             self._taken += len(tasks or ())
         if tasks:
             self._inbox.put(tasks)
@@ -233,15 +234,13 @@ class WorkflowRunner:
         else:
             self._service.send(answer)
 
-    def _answer(self, task: WorkflowTask) -> RespondWorkflowTaskCompleted | RespondWorkflowTaskFailed:
+    def _answer(self, task: WorkflowTask, *, again: bool = False) -> RespondWorkflowTaskCompleted | RespondWorkflowTaskFailed:
         token = task.token
         assert token is not None
         definition = self._definition(task.workflow_type)
         if definition is None:
             known = ", ".join(self.names) or "none"
-            message = (
-                f"Workflow class {task.workflow_type} is not registered on this worker, available workflows: {known}"
-            )
+            message = f"Workflow class {task.workflow_type} is not registered on this worker, available workflows: {known}"
             return self._failed(task, ApplicationError(message, type="NotFoundError"))
         try:
             instance, events = self._instance(task, definition)
@@ -253,9 +252,9 @@ class WorkflowRunner:
         except NondeterminismError as error:
             self._evict(task.run.run_id)
             return self._failed(task, error, WorkflowTaskFailedCause.NON_DETERMINISTIC_ERROR)
-        except OutdatedInstance:
+        except OutdatedInstance as error:
             self._evict(task.run.run_id)
-            return self._answer(task)
+            return self._failed(task, error) if again else self._answer(task, again=True)
         if instance.closed:
             self._evict(task.run.run_id)
         if self._coding.active:
@@ -289,7 +288,7 @@ class WorkflowRunner:
             instance, events = self._instance(task, definition)
             with guarded():
                 if events:
-                    instance.activate(events)
+                    instance.activate(events, answer=False)
                 args: Payloads = self._coding.decode_sync(query.args)
                 result = instance.query(query.query_type, args, query.header)
         except QueryFailed as error:
@@ -367,9 +366,7 @@ class WorkflowRunner:
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         self._thread = None
         # Whatever the stuck code does to its instance from now on must not be seen.
-        self._cache = OrderedDict(
-            (run_id, instance) for run_id, instance in self._cache.items() if run_id != stuck.run.run_id
-        )
+        self._cache = OrderedDict((run_id, instance) for run_id, instance in self._cache.items() if run_id != stuck.run.run_id)
         self.current = None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Deadlock))
         message = f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {timeout:g} second(s)."

@@ -213,9 +213,7 @@ class EngineMachine(RuleBasedStateMachine):
             req.RecordActivityTaskHeartbeat(token, output=(req.Output(self.now, "stdout", "x"),)),
             req.ReleaseActivityTask(token),
             inputs.LoseActivityAttempt(pending.scheduled_event_id, pending.attempt),
-            req.RespondActivityTaskCompleted(
-                req.ActivityAddress("default", "order", "", pending.scheduled.activity_id)
-            ),
+            req.RespondActivityTaskCompleted(req.ActivityAddress("default", "order", "", pending.scheduled.activity_id)),
         )[kind]
         self.ask(request)
 
@@ -299,4 +297,3 @@ class EngineMachine(RuleBasedStateMachine):
 
 EngineMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestEngine = EngineMachine.TestCase
-

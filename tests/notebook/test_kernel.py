@@ -89,7 +89,8 @@ def test_an_input_comes_back_as_it_was(kernel: Kernel) -> None:
         "import datetime as dt, enum\nfrom dataclasses import dataclass\nfrom flowkernel import workflow\n"
         "@dataclass\nclass Point:\n    x: int\n"
         "class Colour(enum.IntEnum):\n    RED = 1\n"
-        "points = [Point(1), Point(2)]\ncolour = Colour.RED\nday = dt.datetime(2026, 1, 2)\nunrelated = open(__import__('os').devnull)"
+        "points = [Point(1), Point(2)]\ncolour = Colour.RED\nday = dt.datetime(2026, 1, 2)\n"
+        "unrelated = open(__import__('os').devnull)"
     )
     code = "%%workflow typed --wait\nf'{points[1].x} {type(colour).__name__} {day.year} {type(points[0]) is Point}'"
     assert kernel.value(code) == "'2 Colour 2026 True'"
@@ -236,7 +237,10 @@ def test_a_failed_activity_shows_the_chain_and_the_author_s_line(kernel: Kernel)
     ]
     assert "Cell In[2], line 14 in broken: return [1][n]" in shown
     assert len(shown.splitlines()) < 8
-    caught = "from flowkernel.client import WorkflowFailureError\ntry:\n    await bad\nexcept WorkflowFailureError as e:\n    print(type(e.cause).__name__)"
+    caught = (
+        "from flowkernel.client import WorkflowFailureError\n"
+        "try:\n    await bad\nexcept WorkflowFailureError as e:\n    print(type(e.cause).__name__)"
+    )
     assert kernel.run(caught).printed == "ActivityError\n"
 
 
@@ -266,10 +270,16 @@ def test_bad_input_is_a_clear_error_and_starts_nothing(errors_kernel: Kernel, co
     [
         ("%%workflow x\na = 1\nb = = 2", "  Cell In[{n}], line 3\n    b = = 2\n        ^\nSyntaxError: invalid syntax"),
         ("\n\n%%workflow x\nb = = 2", "  Cell In[{n}], line 4\n    b = = 2\n        ^\nSyntaxError: invalid syntax"),
-        ("%%workflow x\na = 1\nsorce + a", "  Cell In[{n}], line 3\n    sorce + a\nNameError: name 'sorce' is not defined. Did you mean: 'source'?"),
-        ("%%workflow x\na = !ls", "  Cell In[{n}], line 2\n    a = !ls\n        ^\nSyntaxError: a workflow cell cannot use a shell command."),
+        (
+            "%%workflow x\na = 1\nsorce + a",
+            "  Cell In[{n}], line 3\n    sorce + a\nNameError: name 'sorce' is not defined. Did you mean: 'source'?",
+        ),
+        (
+            "%%workflow x\na = !ls",
+            "  Cell In[{n}], line 2\n    a = !ls\n        ^\nSyntaxError: a workflow cell cannot use a shell command.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_of_the_body_point_at_the_cell_s_line(errors_kernel: Kernel, code: str, shown: str) -> None:
     number = int(errors_kernel.value("len(In) - 1") or "0") + 1
     assert error(errors_kernel, code)[2].startswith(shown.format(n=number))
@@ -302,22 +312,24 @@ def test_interrupting_a_wait_detaches(kernel: Kernel) -> None:
         run = kernel.run(code, before_reply=interrupt_when_busy)
         assert run.status == "error"
         assert run.error is not None
-        assert run.error[2] == "Detached: pipe/slow goes on in the background. To stop it: %workflow cancel \"pipe/slow\""
+        assert run.error[2] == 'Detached: pipe/slow goes on in the background. To stop it: %workflow cancel "pipe/slow"'
     assert kernel.value("slow.status") == "'running'"
 
 
 def test_a_killed_kernel_carries_on_in_the_next(start_kernel: Callable[[], Kernel], tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    cells = [
-        "%load_ext flowkernel",
+    define = (
         "from flowkernel import activity, workflow\nfrom pathlib import Path\n"
         "@activity.defn\ndef step(n: int) -> int:\n"
         f"    with open({str(log)!r}, 'a') as log: log.write(f'{{n}}\\n')\n"
-        "    return n",
+        "    return n"
+    )
+    steps = (
         "%%workflow steps\nfirst = [await step(n) for n in range(3)]\ngo = []\nasync def on(v):\n    go.append(v)\n"
         "workflow.set_signal_handler('go', on)\nawait workflow.wait_condition(lambda: bool(go))\n"
-        "first + [await step(n) for n in range(3, 5)]",
-    ]
+        "first + [await step(n) for n in range(3, 5)]"
+    )
+    cells = ["%load_ext flowkernel", define, steps]
     one = start_kernel()
     for cell in cells:
         assert one.run(cell).status == "ok"

@@ -30,7 +30,7 @@ def options(line: str, **names: object) -> CellOptions:
         ("--memo {'a': 1, \"b\": [2, ')']} x", ("--memo", "{'a': 1, \"b\": [2, ')']}", "x"), False),
         ("--input f(1, 'x y') --input [1, 2][0]", ("--input", "f(1, 'x y')", "--input", "[1, 2][0]"), False),
         ("--reason 'it (is)' :( x", ("--reason", "it (is)", ":(", "x"), False),
-        ("a\\ b \"c\\\"d\"", ("a b", 'c"d'), False),
+        ('a\\ b "c\\"d"', ("a b", 'c"d'), False),
     ],
 )
 def test_a_line_is_split_as_a_shell_does(line: str, words: tuple[str, ...], quiet: bool) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import weakref
 
 import pytest
 
@@ -111,3 +112,24 @@ def test_a_dropped_instance_does_not_complain(drive, recwarn):
     driver.instance = driver.make()
     gc.collect()
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_finished_and_evicted_instance_needs_no_garbage_collector(drive):
+    """Thousands of runs a second come and go: reference counts alone must free them."""
+
+    async def run():
+        await workflow.execute_activity("load", start_to_close_timeout=1)
+
+    driver = drive(run)
+    driver.task()
+    driver.history.activity_completed("1")
+    driver.task()
+    instance = driver.replay()
+    loop = weakref.ref(instance.runtime.loop)
+    gc.disable()
+    try:
+        instance.evict()
+        del instance
+        assert loop() is None
+    finally:
+        gc.enable()
