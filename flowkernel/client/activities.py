@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flowkernel.api import call
 from flowkernel.client.errors import AsyncActivityCancelledError
 from flowkernel.client.values import UNSET
+from flowkernel.converter.naming import always
 from flowkernel.model.requests import (
     ActivityTarget,
     RecordActivityTaskHeartbeat,
@@ -34,8 +35,8 @@ class AsyncActivityHandle:
         self._client = client
         self._target = target
 
-    async def _encode(self, values: Sequence[Any]) -> Payloads:
-        return tuple(await self._client.data_converter.encode(values)) if values else ()
+    async def _encode(self, values: Sequence[Any], what: str = "detail") -> Payloads:
+        return await self._client.data_converter.encode_named(values, always(what))
 
     async def heartbeat(self, *details: Any) -> None:
         """Report that it is alive.
@@ -49,7 +50,7 @@ class AsyncActivityHandle:
 
     async def complete(self, result: Any = UNSET) -> None:
         """End it with a result. Durable when this returns."""
-        payloads = await self._encode([None if result is UNSET else result])
+        payloads = await self._encode([None if result is UNSET else result], "result")
         await call(self._client.service, RespondActivityTaskCompleted(self._target, payloads, self._client.identity))
 
     async def fail(self, error: Exception, *, last_heartbeat_details: Sequence[Any] = ()) -> None:

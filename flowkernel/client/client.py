@@ -16,8 +16,9 @@ from flowkernel.api import Service, call
 from flowkernel.client.activities import AsyncActivityHandle
 from flowkernel.client.embedded import open_files
 from flowkernel.client.handle import WorkflowHandle
-from flowkernel.client.values import UNSET, WorkflowExecution, arguments, nanoseconds, result_type_of
+from flowkernel.client.values import UNSET, WorkflowExecution, arguments, nanoseconds, result_type_of, run_of
 from flowkernel.converter import DataConverter, encode_search_attributes
+from flowkernel.converter.naming import always, arguments_of
 from flowkernel.exceptions import WorkflowAlreadyStartedError
 from flowkernel.model.errors import ExecutionAlreadyStarted
 from flowkernel.model.events import UserMetadata
@@ -184,18 +185,19 @@ class Client:
         Raises:
             WorkflowAlreadyStartedError: the id policies forbid it.
             ValueNotConvertibleError: an argument has no form that can be recorded. Nothing was started.
+            PayloadTooLargeError: an argument is too large to be recorded. Nothing was started.
             RPCError: INVALID_ARGUMENT for an option that breaks a rule.
         Durable: the start, when this returns.
         """
         workflow_type = WorkflowDefinition.name_of(workflow)
         values = arguments(arg, args)
-        converter = self._data_converter
+        names = arguments_of(f"workflow {workflow_type!r}", run_of(workflow))
         request = StartWorkflowExecution(
             namespace=self._namespace,
             workflow_id=WorkflowId(id),
             workflow_type=workflow_type,
             task_queue=task_queue,
-            input=tuple(await converter.encode(values)) if values else (),
+            input=await self._data_converter.encode_named(values, names),
             request_id=request_id or secrets.token_hex(16),
             identity=self._identity,
             execution_timeout=nanoseconds(execution_timeout),
@@ -234,15 +236,16 @@ class Client:
         return await call(self._service, request)
 
     async def _encode_memo(self, memo: Mapping[str, Any]) -> dict[str, Payload]:
-        return {key: (await self._data_converter.encode([value]))[0] for key, value in memo.items()}
+        encode = self._data_converter.encode_named
+        return {key: (await encode([value], always(f"memo {key!r}")))[0] for key, value in memo.items()}
 
     async def _user_metadata(self, summary: str | None, details: str | None) -> UserMetadata | None:
         if summary is None and details is None:
             return None
-        encode = self._data_converter.encode
+        encode = self._data_converter.encode_named
         return UserMetadata(
-            (await encode([summary]))[0] if summary is not None else None,
-            (await encode([details]))[0] if details is not None else None,
+            (await encode([summary], always("static_summary")))[0] if summary is not None else None,
+            (await encode([details], always("static_details")))[0] if details is not None else None,
         )
 
     # --- finding ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from flowkernel.client.values import (
     nanoseconds,
 )
 from flowkernel.common import QueryRejectCondition
+from flowkernel.converter.naming import always, arguments_of
 from flowkernel.exceptions import CancelledError, TerminatedError, TimeoutType
 from flowkernel.model import events as ev
 from flowkernel.model.events import Event
@@ -145,13 +146,14 @@ class WorkflowHandle(Generic[T_co]):
             arg: the only argument; several go into ``args``.
             request_id: a retried signal with the same one arrives once.
         """
-        name = signal if isinstance(signal, str) else _named(HandlerDefinition.signal_of(signal))
-        values = arguments(arg, args)
+        definition = None if isinstance(signal, str) else HandlerDefinition.signal_of(signal)
+        name = signal if definition is None else _named(definition)
+        names = arguments_of(f"signal {name!r}", definition and definition.fn)
         request = SignalWorkflowExecution(
             self._client.namespace,
             self._id,
             name,
-            tuple(await self._client.data_converter.encode(values)) if values else (),
+            await self._client.data_converter.encode_named(arguments(arg, args), names),
             RunId(self._run_id or ""),
             request_id,
             self._client.identity,
@@ -181,16 +183,15 @@ class WorkflowHandle(Generic[T_co]):
             RPCError: DEADLINE_EXCEEDED when no worker answers.
         """
         if isinstance(query, str):
-            name, hint = query, result_type
+            name, hint, fn = query, result_type, None
         else:
             definition = HandlerDefinition.query_of(query)
-            name, hint = _named(definition), result_type or definition.ret_type
-        values = arguments(arg, args)
+            name, hint, fn = _named(definition), result_type or definition.ret_type, definition.fn
         request = QueryWorkflow(
             self._client.namespace,
             self._id,
             name,
-            tuple(await self._client.data_converter.encode(values)) if values else (),
+            await self._client.data_converter.encode_named(arguments(arg, args), arguments_of(f"query {name!r}", fn)),
             RunId(self._run_id or ""),
             reject_condition=reject_condition or QueryRejectCondition.NONE,
             timeout=nanoseconds(rpc_timeout) or 10 * SECOND,
@@ -224,7 +225,7 @@ class WorkflowHandle(Generic[T_co]):
         Args:
             args: details to keep with it.
         """
-        details = tuple(await self._client.data_converter.encode(args)) if args else ()
+        details = await self._client.data_converter.encode_named(args, always("terminate: detail"))
         await call(
             self._client.service,
             TerminateWorkflowExecution(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -53,6 +53,11 @@ def nanoseconds(span: TimeSpan | None) -> Duration:
 def result_type_of(workflow: Any) -> Any:
     """What the code says its result is; None if it says nothing, or the workflow is a name."""
     return None if isinstance(workflow, str) else WorkflowDefinition.of(workflow).ret_type
+
+
+def run_of(workflow: Any) -> Callable[..., Any] | None:
+    """The function that takes the workflow's arguments; None if the workflow is a name."""
+    return None if isinstance(workflow, str) else WorkflowDefinition.of(workflow).run
 
 
 def to_datetime(instant: Instant) -> datetime | None:

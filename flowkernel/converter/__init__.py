@@ -20,6 +20,7 @@ from flowkernel.converter.failure_converter import (
     FailureConverter,
 )
 from flowkernel.converter.json_plain import AdvancedJSONEncoder, JSONPlainPayloadConverter
+from flowkernel.converter.naming import PAYLOAD_SIZE_LIMIT, PayloadTooLargeError
 from flowkernel.converter.payload_codec import PayloadCodec
 from flowkernel.converter.payload_converter import (
     BinaryNullPayloadConverter,
@@ -40,6 +41,7 @@ from flowkernel.converter.typed_values import JSONTypeConverter, JSONTypeConvert
 from flowkernel.model.payloads import Payload
 
 __all__ = [
+    "PAYLOAD_SIZE_LIMIT",
     "AdvancedJSONEncoder",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
@@ -60,6 +62,7 @@ __all__ = [
     "PayloadCodec",
     "PayloadConverter",
     "PayloadNotConvertibleError",
+    "PayloadTooLargeError",
     "UnknownEncodingError",
     "ValueNotConvertibleError",
     "decode_search_attributes",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from flowkernel.converter.default import DefaultPayloadConverter
 from flowkernel.converter.failure_converter import DefaultFailureConverter, FailureConverter
+from flowkernel.converter.naming import PAYLOAD_SIZE_LIMIT, ValueName, check_sizes, to_payloads
 from flowkernel.converter.payload_codec import PayloadCodec
 from flowkernel.converter.payload_converter import PayloadConverter
 from flowkernel.model.failures import Failure
@@ -25,6 +26,7 @@ class DataConverter:
         payload_converter_class: made once, without arguments. Its instances also work in workflow code.
         payload_codec: applied to payloads outside workflow code; None for none.
         failure_converter_class: made once, without arguments.
+        payload_size_limit: most bytes that one value may take, after the codec; None for no limit.
         payload_converter: the instance.
         failure_converter: the instance.
     """
@@ -32,6 +34,7 @@ class DataConverter:
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
     payload_codec: PayloadCodec | None = None
     failure_converter_class: type[FailureConverter] = DefaultFailureConverter
+    payload_size_limit: int | None = PAYLOAD_SIZE_LIMIT
     payload_converter: PayloadConverter = dataclasses.field(init=False)
     failure_converter: FailureConverter = dataclasses.field(init=False)
 
@@ -50,6 +53,24 @@ class DataConverter:
         """
         payloads = self.payload_converter.to_payloads(values)
         return await self.payload_codec.encode(payloads) if self.payload_codec and payloads else payloads
+
+    async def encode_named(self, values: Sequence[Any], name: ValueName) -> tuple[Payload, ...]:
+        """As `encode`, for values that will be recorded; errors say which one it was.
+
+        Args:
+            name: see `flowkernel.converter.naming`.
+
+        Raises:
+            ValueNotConvertibleError: there is no form for a value.
+            PayloadTooLargeError: one is past the limit.
+        """
+        if not values:
+            return ()
+        payloads = to_payloads(self.payload_converter, values, name)
+        if self.payload_codec:
+            payloads = await self.payload_codec.encode(payloads)
+        check_sizes(payloads, self.payload_size_limit, name)
+        return tuple(payloads)
 
     async def decode(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
         """Undo the codec and read payloads.

@@ -301,7 +301,7 @@ def _end(draft: Draft, pending: PendingActivity, failure: Failure, state: RetryS
     if not isinstance(info, TimeoutFailure):
         draft.happen(*before, ActivityTaskFailed(key, 0, failure, state, pending.identity))
         return
-    if state is RetryState.TIMEOUT and info.timeout_type is not TimeoutType.SCHEDULE_TO_CLOSE:
+    if state is RetryState.TIMEOUT and info.timeout_type in (TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT):
         # No time is left for another attempt: what ran out is the limit for all of them.
         failure = _timeout(pending, TimeoutType.SCHEDULE_TO_CLOSE)
     draft.happen(*before, ActivityTaskTimedOut(key, 0, failure, state))

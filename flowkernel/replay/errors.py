@@ -55,7 +55,7 @@ class WorkflowCodeError(ReplayError):
     def __init__(self, run: RunRef, error: BaseException, where: str = "") -> None:
         place = f" at {where}" if where else ""
         super().__init__(
-            f"workflow {run.workflow_id!r}: its code raised {type(error).__name__}: {error}{place}. "
+            f"workflow {run.workflow_id!r}: its code raised {type(error).__name__}{place}: {str(error).rstrip('.')}. "
             f"The execution is suspended, not failed: mend the code and it carries on."
         )
         self.run = run

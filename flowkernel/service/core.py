@@ -202,16 +202,13 @@ class Core:
         self._deadlines = [item for item in self._deadlines if item[2] not in run_ids]
         heapq.heapify(self._deadlines)
         waiters = {run_id: entry.waiters for run_id in run_ids if (entry := self.runs.forget(run_id)) is not None}
-        reloaded: dict[RunId, Execution] = {}
-        for run in self.store.open_runs():
-            run_id = run.run.run_id
-            if run_id in run_ids:
-                reloaded[run_id] = execution = engine.fold_run(run.run, run.entries)
-                entry = self.adopt(execution, [event for event in run.entries if isinstance(event, Event)])
-                entry.waiters = waiters.pop(run_id, [])
-                if execution.buffered:
-                    self.apply(entry, inputs.ReturnWorkflowTask())
+        stored = [run for run in self.store.open_runs() if run.run.run_id in run_ids]
+        executions = [engine.fold_run(run.run, run.entries) for run in stored]
+        self.leasing.forget(run_ids, executions)
         self.queries.forget(run_ids, error)
+        for run, execution in zip(stored, executions, strict=True):
+            entry = self.adopt(execution, [event for event in run.entries if isinstance(event, Event)])
+            entry.waiters = waiters.pop(run.run.run_id, [])
         for waiting in waiters.values():
             for _, reply in waiting:
                 reply(None, error)

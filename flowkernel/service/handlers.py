@@ -22,9 +22,6 @@ from flowkernel.service.runs import Entry
 if TYPE_CHECKING:
     from flowkernel.service.core import Core
 
-GOES_ON = frozenset({req.RecordActivityTaskHeartbeat, req.RecordActivityTaskOutput})
-"""Reports on an attempt that do not end it."""
-
 
 def open_entry(core: Core, namespace: str, workflow_id: str, run_id: str = "", first_run_id: str = "") -> Entry:
     """The open run that is meant.
@@ -62,6 +59,8 @@ def _entry_of(core: Core, run: RunRef) -> Entry:
 
 def _workflow_task_answer(core: Core, request: Any, reply: Reply[None]) -> None:
     entry = _entry_of(core, request.token.run)
+    if request.token.lease != entry.lease:
+        raise ExecutionNotFound(request.token.run.workflow_id, request.token.run.run_id)
     transition = core.apply(entry, request)
     entry.holder = None
     completed = type(request) is req.RespondWorkflowTaskCompleted
@@ -92,8 +91,7 @@ def _activity_answer(core: Core, request: Any, reply: Reply[Any]) -> None:
         entry = open_entry(core, target.namespace, target.workflow_id, target.run_id)
         key = (entry.execution.ref.run_id, entry.execution.activity_ids.get(target.activity_id, 0))
     core.apply(entry, request)
-    if type(request) not in GOES_ON:
-        core.leasing.attempts.pop(key, None)
+    core.leasing.attempt_over(*key, entry.execution)
     if type(request) is req.RecordActivityTaskHeartbeat:
         pending = entry.execution.activities.get(key[1])
         requested = pending is not None and pending.cancel_requested

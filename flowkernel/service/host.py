@@ -34,6 +34,10 @@ LONGEST_HOLD = 0.002
 STARTS_PER_TURN = 256
 """How many new runs one turn takes in at most."""
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between commits while they keep failing, from the second failure in a row on: a full disk must not keep a processor
+busy."""
+
 log = logging.getLogger("flowkernel.service")
 
 
@@ -60,6 +64,9 @@ class EmbeddedService:
         self._starts: deque[tuple[Request[Any], Reply[Any]]] = deque()
         self._listeners: list[Listener] = []
         self._closing = False
+        self._ended = False
+        self._failures = 0
+        self._retry_at = 0.0
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="flowkernel-reader")
         self.recovered = recover(self._core, self._clock.now())
@@ -77,6 +84,8 @@ class EmbeddedService:
             (reply or _ignore)(None, Closed())
             return
         self._inbox.put((request, reply or _ignore))
+        if self._ended:  # it ended between the two lines above
+            self._refuse_inbox(Closed())
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """See `flowkernel.api.Service.subscribe`."""
@@ -111,7 +120,7 @@ class EmbeddedService:
 
     def _run(self) -> None:
         try:
-            while not (self._closing and self._inbox.empty()):
+            while not (self._closing and self._inbox.empty() and not self._starts):
                 self._turn()
         except BaseException as error:
             log.exception("the flowkernel service stopped")
@@ -119,6 +128,7 @@ class EmbeddedService:
             self._refuse_all(error)
         finally:
             self._reader.shutdown(wait=True)
+            self._ended = True
             self._refuse_all(Closed())
             self._store.close()
 
@@ -134,6 +144,8 @@ class EmbeddedService:
             if due is not None and due <= self._now():
                 core.pass_time(self._now())
             core.hand_out()
+            if self._pause() > 0:
+                continue
             if core.ripe or (held_since is not None and time.monotonic() - held_since >= LONGEST_HOLD):
                 break
             if not core.pending:
@@ -142,16 +154,22 @@ class EmbeddedService:
                     break
             elif held_since is None:
                 held_since = time.monotonic()
-        while core.pending:
-            self._commit()
+        while core.pending and self._commit():
             core.hand_out()
             if not core.ripe:
                 break
+
+    def _pause(self) -> float:
+        """How long nothing is to be committed, because it failed the last times."""
+        return 0.0 if not self._failures or self._closing else self._retry_at - time.monotonic()
 
     def _now(self) -> Instant:
         return max(self._clock.now(), self._core.now)
 
     def _wait_time(self, held_since: float | None) -> float | None:
+        pause = self._pause()
+        if pause > 0 and self._core.pending:
+            return pause
         if held_since is not None:
             return LONGEST_HOLD
         if self._core.pending or self._closing or self._starts:
@@ -176,7 +194,8 @@ class EmbeddedService:
             request, reply = self._starts.popleft()
             self._core.handle(request, reply, self._now())
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """Make durable what was decided, and tell of it. Returns whether it worked."""
         core = self._core
         batch = core.take_batch()
         if batch:
@@ -185,13 +204,18 @@ class EmbeddedService:
             except StoreError as error:
                 log.error("commit failed: %s", error)  # noqa: TRY400 - the text says it all
                 core.failed(batch, error)
-                return
+                self._failures += 1
+                pause = min(FIRST_PAUSE * 2 ** min(self._failures - 2, 10), LONGEST_PAUSE)
+                self._retry_at = time.monotonic() + pause if self._failures > 1 else 0.0
+                return False
+            self._failures = 0
         changes = core.committed(batch)
         reads, core.reads = core.reads, []
         for read in reads:
             self._reader.submit(read)
         if changes:
             self._publish(changes)
+        return True
 
     def _publish(self, changes: Sequence[Change]) -> None:
         for listener in self._listeners:
@@ -203,10 +227,19 @@ class EmbeddedService:
     def _refuse_all(self, error: BaseException) -> None:
         known = error if isinstance(error, FlowkernelError) else EngineBug(f"the service stopped: {error!r}")
         self._core.refuse_all(known)
-        while not self._inbox.empty():
-            _, reply = self._inbox.get_nowait()
+        while self._starts:
+            _, reply = self._starts.popleft()
+            reply(None, known)
+        self._refuse_inbox(known)
+
+    def _refuse_inbox(self, error: FlowkernelError) -> None:
+        while True:
+            try:
+                _, reply = self._inbox.get_nowait()
+            except queue.Empty:
+                return
             if reply is not None:
-                reply(None, known)
+                reply(None, error)
 
 
 def _new_run_id(now: Instant) -> RunId:

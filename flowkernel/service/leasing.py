@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,7 @@ class Leasing:
         self.activity_tasks = Matching(self._activity_type)
         self.asked: set[RunId] = set()
         self.attempts: dict[tuple[RunId, EventId], str] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def thinking(self) -> bool:
@@ -62,10 +65,21 @@ class Leasing:
                 self.attempts.pop((run_id, scheduled_event_id), None)
 
     def attempt_over(self, run_id: RunId, scheduled_event_id: EventId, execution: Execution) -> None:
-        """A deadline of an activity passed: its attempt may have ended by that."""
+        """Something happened to an activity: its attempt may have ended by that."""
         pending = execution.activities.get(scheduled_event_id)
         if pending is None or pending.state is not ActivityState.STARTED:
             self.attempts.pop((run_id, scheduled_event_id), None)
+
+    def forget(self, run_ids: set[RunId], executions: Iterable[Execution]) -> None:
+        """What happened to these runs is undone; `executions` are those that there still are, as they were before."""
+        self.asked -= run_ids
+        running = {
+            (execution.ref.run_id, key)
+            for execution in executions
+            for key, pending in execution.activities.items()
+            if pending.state is ActivityState.STARTED
+        }
+        self.attempts = {key: held for key, held in self.attempts.items() if key[0] not in run_ids or key in running}
 
     # --- handing out ------------------------------------------------------------------------------------------------
 
@@ -109,9 +123,10 @@ class Leasing:
             return False
         self._core.apply(entry, inputs.StartWorkflowTask(poll.identity))
         entry.holder = poll.worker_id
+        entry.lease = next(self._numbers)
         self.asked.add(ready.run.run_id)
         if entry.sticky != poll.worker_id and entry.execution.previous_started_event_id:
-            poll.collected.append(partial(self._cold_workflow_task, entry))
+            poll.collected.append(partial(self._cold_workflow_task, entry, entry.lease))
         else:
             poll.collected.append(self._workflow_task(entry, tuple(entry.unseen)))
         return True
@@ -132,15 +147,16 @@ class Leasing:
             started.task_queue,
             (*events, *extra),
             events[0].event_id if events else extra[0].event_id,
-            TaskToken(execution.ref, task.scheduled_event_id, task.attempt, task.started_event_id),
+            TaskToken(execution.ref, task.scheduled_event_id, task.attempt, task.started_event_id, entry.lease),
             task.attempt,
         )
 
-    def _cold_workflow_task(self, entry: Entry) -> WorkflowTask | None:
+    def _cold_workflow_task(self, entry: Entry, lease: int) -> WorkflowTask | None:
         """For a worker that does not keep the run: with the history from the start, part of which is in the store only."""
-        if entry.execution.workflow_task.state is not WorkflowTaskState.STARTED:
+        run_id, state = entry.execution.ref.run_id, entry.execution.workflow_task.state
+        if self._core.runs.open.get(run_id) is not entry or entry.lease != lease or state is not WorkflowTaskState.STARTED:
             return None
-        return self._workflow_task(entry, self._core.store.history(entry.execution.ref.run_id))
+        return self._workflow_task(entry, self._core.store.history(run_id))
 
     def ask_query(self, poll: Poll, task: WorkflowTask, *, cached: bool) -> None:
         """Hand a query to a worker, with the history if it does not keep the run."""
@@ -164,6 +180,8 @@ class Leasing:
 
     def remove_worker(self, worker_id: str, *, lost: bool) -> list[Poll]:
         """A worker goes: its workflow tasks go back, its attempts too if it is lost. Returns its polls."""
+        # The polls first: what goes back must not come to this worker again.
+        polls = [*self.workflow_tasks.remove(worker_id), *self.activity_tasks.remove(worker_id)]
         for entry in list(self._core.runs.open.values()):
             if entry.sticky == worker_id:
                 entry.sticky = None
@@ -172,7 +190,7 @@ class Leasing:
                 self._core.apply(entry, inputs.ReturnWorkflowTask())
         if lost:
             self._lose_attempts(worker_id)
-        return [*self.workflow_tasks.remove(worker_id), *self.activity_tasks.remove(worker_id)]
+        return polls
 
     def _lose_attempts(self, worker_id: str) -> None:
         for (run_id, scheduled_event_id), holder in list(self.attempts.items()):

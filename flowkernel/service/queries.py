@@ -14,7 +14,7 @@ from flowkernel.api import Reply
 from flowkernel.model.errors import ExecutionNotFound, FlowkernelError, RPCError, RPCStatusCode
 from flowkernel.model.events import WorkflowExecutionStarted
 from flowkernel.model.execution import WorkflowTaskState
-from flowkernel.model.ids import Instant, RunRef
+from flowkernel.model.ids import Instant, RunId, RunRef
 from flowkernel.model.policies import QueryRejectCondition, WorkflowExecutionStatus
 from flowkernel.model.requests import (
     QueryFailed,
@@ -142,7 +142,7 @@ class Queries:
         if query is None:
             return
         if response.error is not None:
-            query.reply(None, QueryFailed(response.error, response.failure))
+            self._core.later(query.reply, None, QueryFailed(response.error, response.failure))
         else:
             self._core.later(query.reply, QueryWorkflowResponse(response.result))
 
@@ -166,6 +166,13 @@ class Queries:
         unanswered, self._open = list(self._open.values()), {}
         for query in unanswered:
             query.reply(None, error)
+
+    def forget(self, run_ids: set[RunId], error: FlowkernelError) -> None:
+        """What happened to these runs is undone: an answer may rest on it, so there will be none."""
+        for query in [query for query in self._open.values() if query.ref.run_id in run_ids]:
+            del self._open[query.query_id]
+            query.reply(None, error)
+        self._unmatched = deque(query for query in self._unmatched if query.query_id in self._open)
 
     def worker_gone(self, worker_id: str) -> None:
         """Ask another worker."""

@@ -46,7 +46,7 @@ def history(core: Core, request: GetWorkflowExecutionHistory, reply: Reply[GetWo
         if request.wait_new_event:
             entry.waiters.append((request, reply))
             return
-    if entry is not None and request.wait_new_event and entry.execution.next_event_id <= request.after_event_id + 1:
+    if entry is not None and request.wait_new_event and not _has_news(entry, request):
         entry.waiters.append((request, reply))
         return
     read(core, reply, lambda: _stored_history(core, request))
@@ -61,10 +61,15 @@ def wake_waiters(core: Core, entry: Entry) -> None:
                 reply(_close_response(entry), None)
             else:
                 entry.waiters.append((request, reply))
-        elif entry.execution.next_event_id > request.after_event_id + 1:
+        elif _has_news(entry, request):
             read(core, reply, lambda request=request: _stored_history(core, request))
         else:
             entry.waiters.append((request, reply))
+
+
+def _has_news(entry: Entry, request: GetWorkflowExecutionHistory) -> bool:
+    """Whether there is an event to answer with, or never will be."""
+    return not entry.execution.open or entry.execution.next_event_id > request.after_event_id + 1
 
 
 def _close_response(entry: Entry) -> GetWorkflowExecutionHistoryResponse:
@@ -76,7 +81,7 @@ def _stored_history(core: Core, request: GetWorkflowExecutionHistory) -> GetWork
     row = core.store.find_run(request.namespace, request.workflow_id, request.run_id or None)
     if row is None:
         raise ExecutionNotFound(request.workflow_id, request.run_id or None)
-    after = row.history_length - 1 if request.close_event_only and not row.open else request.after_event_id
+    after = row.history_length - 1 if request.close_event_only else request.after_event_id
     events = core.store.history(row.run.run_id, after)
     records = core.store.records(row.run.run_id) if request.with_records else ()
     return GetWorkflowExecutionHistoryResponse(row.run, events, records)

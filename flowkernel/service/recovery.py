@@ -7,6 +7,7 @@ from flowkernel.engine import inputs
 from flowkernel.model.events import Event
 from flowkernel.model.execution import ActivityState
 from flowkernel.model.ids import Instant
+from flowkernel.model.tasks import Deadline, DeadlineKind
 from flowkernel.service.core import Core
 
 
@@ -23,12 +24,16 @@ def recover(core: Core, now: Instant) -> int:
     for run in core.store.open_runs():
         execution = engine.fold_run(run.run, run.entries)
         events = [entry for entry in run.entries if isinstance(entry, Event)]
-        core.now = max(core.now, events[-1].event_time)
+        core.now = max(core.now, *(entry.event_time if isinstance(entry, Event) else entry.time for entry in run.entries))
         entry = core.adopt(execution, events)
+        recovered += 1
+        expiration = execution.run_expiration_time
+        if expiration and expiration <= core.now:  # before anything else happens to it, as if nobody had been away
+            core.apply(entry, inputs.DeadlinePassed(Deadline(expiration, DeadlineKind.WORKFLOW_RUN)))
+            continue
         if execution.buffered:
             core.apply(entry, inputs.ReturnWorkflowTask())
         for pending in list(entry.execution.activities.values()):
             if pending.state is ActivityState.STARTED:
                 core.apply(entry, inputs.LoseActivityAttempt(pending.scheduled_event_id, pending.attempt))
-        recovered += 1
     return recovered

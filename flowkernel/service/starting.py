@@ -15,6 +15,7 @@ from flowkernel.model.requests import (
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecution,
 )
+from flowkernel.service.runs import Entry
 
 if TYPE_CHECKING:
     from flowkernel.service.core import Core
@@ -43,8 +44,9 @@ def start(core: Core, request: StartWorkflowExecution, reply: Reply[StartWorkflo
     if terminates:
         conflict = WorkflowIdConflictPolicy.TERMINATE_EXISTING
     known = core.runs.find(request.namespace, request.workflow_id)
-    if known is not None and request.request_id and known.execution.start_request_id == request.request_id:
-        core.later(reply, StartWorkflowExecutionResponse(known.execution.ref.run_id, started=True))
+    started = _started_by(request, known)
+    if started is not None:
+        core.later(reply, StartWorkflowExecutionResponse(started, started=True))
         return
     if known is not None and known.execution.open:
         run_id = known.execution.ref.run_id
@@ -65,6 +67,16 @@ def start(core: Core, request: StartWorkflowExecution, reply: Reply[StartWorkflo
         )
     core.start(transition)
     core.later(reply, StartWorkflowExecutionResponse(transition.run.run_id, started=True))
+
+
+def _started_by(request: StartWorkflowExecution, known: Entry | None) -> RunId | None:
+    """The run that this very request has started already, when its sender did not hear of it and asks again.
+
+    Looks at runs in memory only, which hold the latest: a sender asks again within seconds.
+    """
+    if not request.request_id or known is None or known.execution.start_request_id != request.request_id:
+        return None
+    return known.execution.ref.run_id
 
 
 def _check_reuse(core: Core, request: StartWorkflowExecution) -> None:

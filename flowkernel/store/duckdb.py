@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ class DuckDBStore:
         self._committer: int | None = None
         self._unusable = ""
         self._open_keys: dict[RunId, int] = dict(self._rows("open_keys"))
-        self._closed_keys: dict[RunId, int] = {}
+        self._closed_keys: OrderedDict[RunId, int] = OrderedDict()  # a dict forgets its oldest slowly
         self._last_key, self._last_seq = self._rows("counters")[0]
         # Hashes, not ids: a false hit costs one query, and a million of them a tenth of the memory.
         self._started_ids = {hash(row) for row in self._rows("started_ids")}
@@ -99,7 +100,7 @@ class DuckDBStore:
         for run_id in batch.closed:
             self._closed_keys[run_id] = self._open_keys.pop(run_id)
         while len(self._closed_keys) > _REMEMBERED:
-            self._closed_keys.pop(next(iter(self._closed_keys)))
+            self._closed_keys.popitem(last=False)
 
     def _batch(self, transitions: Sequence[Transition]) -> _Batch:
         batch = _Batch([], [], {}, set())

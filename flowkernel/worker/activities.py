@@ -12,20 +12,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from flowkernel import common, exceptions
+from flowkernel import common
 from flowkernel.api import Service
 from flowkernel.converter import DataConverter
+from flowkernel.converter.naming import always, check_sizes, to_payloads
 from flowkernel.durations import to_timedelta
 from flowkernel.exceptions import ApplicationError
 from flowkernel.model.errors import RPCError
-from flowkernel.model.failures import CanceledFailure
 from flowkernel.model.ids import SECOND, Instant
 from flowkernel.model.payloads import Payloads
 from flowkernel.model.requests import (
     PollActivityTasks,
     RecordActivityTaskOutput,
-    ReleaseActivityTask,
-    RespondActivityTaskCanceled,
     RespondActivityTaskCompleted,
     RespondActivityTaskFailed,
 )
@@ -36,12 +34,12 @@ from flowkernel.worker.context import (
     ActivityCancellationDetails,
     ActivityContext,
     BothEvent,
-    CompleteAsync,
     Info,
     ThreadInterrupt,
     current_activity,
 )
 from flowkernel.worker.heartbeats import Heartbeats
+from flowkernel.worker.outcomes import Report, report_of
 from flowkernel.worker.output import Captured, current_output
 from flowkernel.worker.processes import ProcessPool
 
@@ -107,7 +105,6 @@ class ActivityRunner:
         self._wished = 0
         self._running: dict[int, Attempt] = {}
         self._idle = asyncio.Event()
-        self._idle.set()
         self._started = False
         self._stopping = False
 
@@ -123,7 +120,9 @@ class ActivityRunner:
         """Let running attempts finish for `grace` seconds, then cancel them and wait. Stop polling first."""
         self._stopping = True
         self._shutdown_event.set()
-        if self._running and grace > 0:
+        if not self._running:
+            self._idle.set()
+        elif grace > 0:
             try:
                 await asyncio.wait_for(self._idle.wait(), grace)
             except TimeoutError:
@@ -230,11 +229,13 @@ class ActivityRunner:
         current_activity.set(context)
         current_output.set(attempt.captured)
         try:
-            input_ = await self._coding.decode(task.input) if self._coding.active else task.input
-            result = await attempt.definition.fn(*self._args(attempt.definition, input_))
-            payloads: Payloads = tuple(self._converter.payload_converter.to_payloads([result]))
+            if self._coding.active:
+                attempt.task = await self._coding.decode(task)
+            result = await attempt.definition.fn(*self._args(attempt))
+            payloads = self._result(attempt, result)
             if self._coding.active:
                 payloads = await self._coding.encode(payloads)
+            self._check_result(attempt, payloads)
         except BaseException as error:
             current_output.set(None)
             self._report_error(attempt, context, error)
@@ -248,21 +249,22 @@ class ActivityRunner:
     def _run_in_thread(self, attempt: Attempt) -> None:
         task, definition = attempt.task, attempt.definition
         context = self._context(attempt)
-        context.interrupt = interrupt = ThreadInterrupt()
+        interrupt = ThreadInterrupt()
+        if not definition.in_process:
+            context.interrupt = interrupt
         activity_token = current_activity.set(context)
         output_token = current_output.set(attempt.captured)
         try:
             try:
+                attempt.task = self._coding.decode_sync(task)
                 if definition.in_process:
-                    payloads = self._processes.run(
-                        definition, context, self._coding.decode_sync(task.input), self._converter, attempt.captured
-                    )
+                    payloads = self._processes.run(definition, context, attempt.task.input, self._converter, attempt.captured)
                 else:
-                    args = self._args(definition, self._coding.decode_sync(task.input))
-                    result = definition.fn(*args)
+                    result = definition.fn(*self._args(attempt))
                     interrupt.finish()
-                    payloads = tuple(self._converter.payload_converter.to_payloads([result]))
+                    payloads = self._result(attempt, result)
                 payloads = self._coding.encode_sync(payloads)
+                self._check_result(attempt, payloads)
             finally:
                 interrupt.finish()
                 current_activity.reset(activity_token)
@@ -275,8 +277,9 @@ class ActivityRunner:
         finally:
             self._done(attempt)
 
-    def _args(self, definition: ActivityDefinition, input_: Payloads) -> list[Any]:
+    def _args(self, attempt: Attempt) -> list[Any]:
         """Type hints count only if there are as many as arguments, as in the SDK."""
+        definition, input_ = attempt.definition, attempt.task.input
         if definition.dynamic:
             return [[common.RawValue(payload) for payload in input_]]
         hints = definition.arg_types
@@ -286,10 +289,14 @@ class ActivityRunner:
         except Exception as error:
             raise ApplicationError("Failed decoding arguments", type=type(error).__name__) from error
 
+    def _result(self, attempt: Attempt, result: Any) -> Payloads:
+        converter = self._converter.payload_converter
+        return tuple(to_payloads(converter, [result], always(f"activity {attempt.task.activity_type!r}: its result")))
+
     def _context(self, attempt: Attempt) -> ActivityContext:
         attempt.captured = Captured(partial(self._output_waits, attempt))
         attempt.context = context = ActivityContext(
-            partial(self._info, attempt.task),
+            lambda: self._info(attempt.task),
             partial(self._heartbeat, attempt),
             self._converter.payload_converter,
             self._loop,
@@ -359,46 +366,31 @@ class ActivityRunner:
 
     # --- outcomes ---------------------------------------------------------------------------------------------------
 
-    def _report_error(self, attempt: Attempt, context: ActivityContext, error: BaseException) -> None:
-        token, details = attempt.task.token, context.cancellation_details
-        pending = attempt.heartbeats.end() if attempt.heartbeats is not None else ()
-        output = attempt.captured.take()
-        if isinstance(error, CompleteAsync):
-            self._service.send(ReleaseActivityTask(token, output))
-            return
-        if attempt.heartbeats is not None and attempt.heartbeats.error is not None:
-            error = attempt.heartbeats.error
-        elif isinstance(error, (asyncio.CancelledError, exceptions.CancelledError)) and details is not None:
-            if details.not_found:
-                return  # nobody waits for it any more
-            if details.cancel_requested:
-                found: Payloads = ()
-                if isinstance(error, exceptions.CancelledError) and error.details:
-                    found = tuple(self._converter.payload_converter.to_payloads(error.details))
-                request = RespondActivityTaskCanceled(token, self._coding.encode_sync(found), self._identity, output)
-                self._service.send(request, self._late)
-                return
-            if details.worker_shutdown:
-                error = ApplicationError("Worker shutting down", type="WorkerShutdown")
-        if isinstance(error, asyncio.CancelledError):
-            error = ApplicationError("Cancelled", type="CancelledError")
-        failure = self._converter.failure_converter.to_failure(error, self._converter.payload_converter)
-        if isinstance(failure.info, CanceledFailure):
-            # Raised by the code itself, though nobody asked for it: a failure like any other.
-            failure = self._converter.failure_converter.to_failure(
-                ApplicationError(str(error), type="CancelledError"), self._converter.payload_converter
-            )
-        if self._coding.active:
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._send_failed(attempt, failure, pending, output)))
-            return
-        request = RespondActivityTaskFailed(token, failure, self._identity, pending, output)
-        self._service.send(request, self._late)
+    def _check_result(self, attempt: Attempt, payloads: Payloads) -> None:
+        check_sizes(payloads, self._converter.payload_size_limit, always(f"activity {attempt.task.activity_type!r}: its result"))
 
-    async def _send_failed(self, attempt: Attempt, failure: Any, pending: Payloads, output: Any) -> None:
-        request = RespondActivityTaskFailed(
-            attempt.task.token, await self._coding.encode(failure), self._identity, await self._coding.encode(pending), output
+    def _report_error(self, attempt: Attempt, context: ActivityContext, error: BaseException) -> None:
+        beats = attempt.heartbeats
+        if beats is not None and beats.error is not None:
+            error = beats.error
+        report = report_of(
+            error,
+            attempt.task.token,
+            asked_to_stop=context.cancellation_details,
+            converter=self._converter,
+            identity=self._identity,
+            heartbeat=beats.end() if beats is not None else (),
+            output=attempt.captured.take(),
         )
-        self._service.send(request, self._late)
+        if report is None:
+            return
+        if self._coding.active:
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._send_coded(report)))
+        else:
+            self._service.send(report, self._late)
+
+    async def _send_coded(self, report: Report) -> None:
+        self._service.send(await self._coding.encode(report), self._late)
 
     def _late(self, _: Any, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, RPCError):

@@ -9,10 +9,12 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from flowkernel.converter import DataConverter
+from flowkernel.model.failures import Failure
 from flowkernel.model.payloads import Payload, Payloads
 
 T = TypeVar("T")
 Code = Callable[[list[Payload]], Awaitable[list[Payload]]]
+CodeFailure = Callable[[Failure], Awaitable[Failure]]
 
 
 class Coding:
@@ -35,13 +37,13 @@ class Coding:
         """`value` with every payload in it decoded; it may be a struct, a tuple or a dict."""
         if self._codec is None:
             return value
-        return cast(T, await _map(value, self._codec_decode))
+        return cast(T, await _map(value, self._codec_decode, self._codec.decode_failure))
 
     async def encode(self, value: T) -> T:
         """`value` with every payload in it encoded."""
         if self._codec is None:
             return value
-        return cast(T, await _map(value, self._codec_encode))
+        return cast(T, await _map(value, self._codec_encode, self._codec.encode_failure))
 
     def decode_sync(self, value: T) -> T:
         """`decode` from a thread that is not the loop's."""
@@ -65,7 +67,7 @@ class Coding:
         return list(await self._codec.encode(payloads))
 
 
-async def _map(value: Any, code: Code) -> Any:
+async def _map(value: Any, code: Code, code_failure: CodeFailure) -> Any:
     """Rebuild `value` with its payloads coded. A tuple of payloads is coded as one list, as Temporal does."""
     if isinstance(value, Payload):
         return (await code([value]))[0]
@@ -73,9 +75,11 @@ async def _map(value: Any, code: Code) -> Any:
         items = cast("tuple[Any, ...]", value)
         if items and all(isinstance(item, Payload) for item in items):
             return tuple(await code(list(cast(Payloads, items))))
-        return tuple([await _map(item, code) for item in items])
+        return tuple([await _map(item, code, code_failure) for item in items])
     if isinstance(value, dict):
-        return {key: await _map(item, code) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: await _map(item, code, code_failure) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, Failure):
+        return await code_failure(value)
     if isinstance(value, msgspec.Struct):
         changes: dict[str, Any] = {}
         for name in value.__struct_fields__:
@@ -83,7 +87,7 @@ async def _map(value: Any, code: Code) -> Any:
                 continue
             before = getattr(value, name)
             if isinstance(before, (Payload, tuple, dict, msgspec.Struct)):
-                after = await _map(before, code)
+                after = await _map(before, code, code_failure)
                 if after is not before:
                     changes[name] = after
         return msgspec.structs.replace(value, **changes) if changes else value

@@ -10,6 +10,7 @@ from typing import Any
 
 from flowkernel.api import Service
 from flowkernel.converter import DataConverter
+from flowkernel.converter.naming import always, check_sizes, to_payloads
 from flowkernel.model.errors import RPCError, RPCStatusCode
 from flowkernel.model.payloads import Payloads
 from flowkernel.model.requests import RecordActivityTaskHeartbeat, RecordActivityTaskHeartbeatResponse
@@ -46,54 +47,67 @@ class Heartbeats:
         self._captured, self._on_cancel = captured, on_cancel
         self._lock = threading.Lock()
         self._last_sent = -interval
-        self._pending: Payloads | None = None
+        self._unsent: Payloads | None = None
         self._timer_set = False
         self._ended = False
         self.error: BaseException | None = None
 
     def beat(self, *details: Any) -> None:
-        """Report that the attempt is alive. Details that cannot be converted cancel the attempt, which fails with that error."""
+        """Report that the attempt is alive. Details that cannot be kept cancel the attempt, which fails with that error."""
         try:
-            payloads = tuple(self._converter.payload_converter.to_payloads(details)) if details else ()
-        except Exception as error:  # noqa: BLE001 - becomes the attempt's failure
+            payloads = tuple(to_payloads(self._converter.payload_converter, details, _NAME)) if details else ()
+            if not self._coding.active:
+                check_sizes(payloads, self._converter.payload_size_limit, _NAME)
+        except Exception as error:  # noqa: BLE001 - an author's converter may raise anything
             self.error = error
             self._on_cancel(ActivityCancellationDetails())
             return
         with self._lock:
             if self._ended:
                 return
+            self._unsent = payloads
             wait = self._last_sent + self._interval - time.monotonic()
             if wait > 0:
-                self._pending = payloads
                 set_timer, self._timer_set = not self._timer_set, True
                 if set_timer:
                     self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._flush)
                 return
             self._last_sent = time.monotonic()
-            self._pending = None
-        self._send(payloads)
+        self._send()
 
     def _flush(self) -> None:
         with self._lock:
             self._timer_set = False
-            payloads, self._pending = self._pending, None
-            if payloads is None or self._ended:
-                return
             self._last_sent = time.monotonic()
-        self._send(payloads)
+        self._send()
 
-    def _send(self, payloads: Payloads) -> None:
+    def _send(self) -> None:
         if self._coding.active:
-            if threading.current_thread() is threading.main_thread() or _on_loop(self._loop):
-                self._loop.create_task(self._send_coded(payloads))
+            asyncio.run_coroutine_threadsafe(self._send_coded(), self._loop)
+        else:
+            self._send_latest(None)
+
+    async def _send_coded(self) -> None:
+        unsent = self._unsent
+        if unsent is None:
+            return
+        try:
+            payloads = await self._coding.encode(unsent)
+            check_sizes(payloads, self._converter.payload_size_limit, _NAME)
+        except Exception as error:  # noqa: BLE001 - as above, for codecs
+            self.error = error
+            self._on_cancel(ActivityCancellationDetails())
+        else:
+            self._send_latest((unsent, payloads))
+
+    def _send_latest(self, coded: tuple[Payloads, Payloads] | None) -> None:
+        """Send what is not sent yet; if it is coded, only the value of which it is the code."""
+        with self._lock:
+            unsent = self._unsent
+            if unsent is None or self._ended or (coded is not None and coded[0] is not unsent):
                 return
-            payloads = self._coding.encode_sync(payloads)
-        self._send_encoded(payloads)
-
-    async def _send_coded(self, payloads: Payloads) -> None:
-        self._send_encoded(await self._coding.encode(payloads))
-
-    def _send_encoded(self, payloads: Payloads) -> None:
+            self._unsent = None
+        payloads = coded[1] if coded is not None else unsent
         request = RecordActivityTaskHeartbeat(self._token, payloads, self._identity, self._captured.take())
         self._service.send(request, self._answered)
 
@@ -107,9 +121,8 @@ class Heartbeats:
         """Send no more; returns details that were not sent yet."""
         with self._lock:
             self._ended = True
-            pending, self._pending = self._pending, None
-        return pending or ()
+            unsent, self._unsent = self._unsent, None
+        return unsent or ()
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:
-    return asyncio._get_running_loop() is loop  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue]
+_NAME = always("heartbeat: detail")

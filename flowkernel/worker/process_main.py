@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import threading
@@ -11,23 +12,46 @@ from typing import Any
 
 import cloudpickle
 
-from flowkernel.converter import DataConverter
+from flowkernel.common import RawValue
+from flowkernel.converter.naming import always, to_payloads
 from flowkernel.model.payloads import Payloads
-from flowkernel.worker.context import ActivityContext, BothEvent, CompleteAsync, Info, current_activity
+from flowkernel.worker.context import ActivityContext, BothEvent, CompleteAsync, current_activity
+from flowkernel.worker.process_job import Job
+
+
+class _Line:
+    """The connection to the worker, for any thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, content: Any) -> None:
+        with self._lock:
+            self._connection.send((kind, content))
 
 
 class _Sent(io.TextIOBase):
     """A standard stream whose text goes to the worker."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
-        self._connection, self._name = connection, name
+    def __init__(self, line: _Line, name: str) -> None:
+        self._line, self._name = line, name
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        self._connection.send(("output", (self._name, text)))
+        self._line.send("output", (self._name, text))
         return len(text)
+
+
+def _send_records(line: _Line) -> Any:
+    """What stands in for ``Logger.handle``: log records go to the worker, and not once more to standard error."""
+
+    def handle(_: logging.Logger, record: logging.LogRecord) -> None:
+        line.send("output", ("log", f"{record.levelname} {record.name}: {record.getMessage()}\n"))
+
+    return handle
 
 
 def _end_with_parent(lifeline: int) -> None:
@@ -35,18 +59,24 @@ def _end_with_parent(lifeline: int) -> None:
     os._exit(1)
 
 
-def run(connection: Connection, fn: Any, hints: Any, args: Payloads, info: Info, converter: DataConverter) -> Payloads:
+def run(line: _Line, job: Job) -> Payloads:
     """Run one activity here."""
+    converter = job.converter.payload_converter
 
     def heartbeat(*details: Any) -> None:
-        connection.send(("heartbeat", tuple(converter.payload_converter.to_payloads(details))))
+        line.send("heartbeat", tuple(to_payloads(converter, details, always("heartbeat: detail"))))
 
-    context = ActivityContext(lambda: info, heartbeat, converter.payload_converter, None, BothEvent(None))
+    context = ActivityContext(lambda: job.info, heartbeat, converter, None, BothEvent(None))
     token = current_activity.set(context)
+    logging.root.setLevel(job.log_level)
     try:
-        typed = list(hints) if hints is not None and len(hints) == len(args) else None
-        result = fn(*converter.payload_converter.from_payloads(args, typed))
-        return tuple(converter.payload_converter.to_payloads([result]))
+        if job.dynamic:
+            args: list[Any] = [[RawValue(payload) for payload in job.args]]
+        else:
+            typed = list(job.hints) if job.hints is not None and len(job.hints) == len(job.args) else None
+            args = converter.from_payloads(job.args, typed)
+        result = job.fn(*args)
+        return tuple(to_payloads(converter, [result], always(f"activity {job.info.activity_type!r}: its result")))
     finally:
         current_activity.reset(token)
 
@@ -54,21 +84,22 @@ def run(connection: Connection, fn: Any, hints: Any, args: Payloads, info: Info,
 def main() -> None:
     """Serve until the worker goes away."""
     connection = Connection(int(sys.argv[1]))
+    line = _Line(connection)
     threading.Thread(target=_end_with_parent, args=(int(sys.argv[2]),), daemon=True).start()
-    sys.stdout, sys.stderr = _Sent(connection, "stdout"), _Sent(connection, "stderr")
+    sys.stdout, sys.stderr = _Sent(line, "stdout"), _Sent(line, "stderr")
+    logging.Logger.handle = _send_records(line)
     while True:
         try:
             blob = connection.recv_bytes()
         except EOFError:
             return
-        fn, hints, args, info, converter = cloudpickle.loads(blob)
+        job: Job = cloudpickle.loads(blob)
         try:
-            answer = ("result", run(connection, fn, hints, args, info, converter))
+            line.send("result", run(line, job))
         except CompleteAsync:
-            answer = ("released", None)
+            line.send("released", None)
         except Exception as error:  # noqa: BLE001 - whatever an author's code raises is the attempt's outcome
-            answer = ("failure", converter.failure_converter.to_failure(error, converter.payload_converter))
-        connection.send(answer)
+            line.send("failure", job.converter.failure_converter.to_failure(error, job.converter.payload_converter))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ that interrupting a cell does not kill it; it ends when this one does.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import socket
 import subprocess
@@ -26,7 +28,7 @@ from flowkernel.model.payloads import Payloads
 from flowkernel.replay import ActivityDefinition
 from flowkernel.worker.context import ActivityContext, CompleteAsync
 from flowkernel.worker.output import Captured
-
+from flowkernel.worker.process_job import Job
 
 _pickler: Any = cloudpickle  # comes without types
 _dumps: Callable[[object], bytes] = _pickler.dumps
@@ -88,13 +90,14 @@ class ProcessPool:
         Raises:
             What the activity raised, read back from its failure; ProcessDied; CancelledError when it was asked to stop.
         """
-        with self._lock:
-            child = self._idle.pop() if self._idle else None
-        child = child or _Child()
+        job = self._pack(definition, context, args, converter)
+        child = self._take()
         finished = False
         context.on_cancel = child.process.kill
         try:
-            child.connection.send_bytes(_dumps((definition.fn, definition.arg_types, args, context.info, converter)))
+            if context.cancellation_details is not None:
+                raise CancelledError
+            child.connection.send_bytes(job)
             result = self._listen(child, context, captured, converter)
             finished = True
             return result
@@ -112,6 +115,31 @@ class ProcessPool:
                     self._idle.append(child)
             else:
                 child.kill()
+
+    def _take(self) -> _Child:
+        with self._lock:
+            while self._idle:
+                child = self._idle.pop()
+                if child.process.poll() is None:
+                    return child
+                child.kill()
+        return _Child()
+
+    @staticmethod
+    def _pack(definition: ActivityDefinition, context: ActivityContext, args: Payloads, converter: DataConverter) -> bytes:
+        # The codec stays here: what it holds, such as keys, may not be fit to travel.
+        plain = dataclasses.replace(converter, payload_codec=None)
+        level = logging.getLogger().level
+        job = Job(definition.fn, definition.arg_types, definition.dynamic, args, context.info, plain, level)
+        try:
+            return _dumps(job)
+        except Exception as error:
+            raise ApplicationError(
+                f"activity {definition.name!r} cannot be sent to a process of its own: {error}. Take what it uses as arguments, "
+                f"or make it inside the function",
+                type="NotPicklable",
+                non_retryable=True,
+            ) from error
 
     def _listen(
         self,

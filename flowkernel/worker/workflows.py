@@ -8,20 +8,18 @@ over.
 from __future__ import annotations
 
 import contextvars
-import ctypes
 import hashlib
 import logging
 import queue
-import sys
 import threading
-import time
-import traceback
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from flowkernel.api import Service, call_sync
-from flowkernel.converter import DataConverter
+from flowkernel.converter import DataConverter, PayloadTooLargeError
 from flowkernel.exceptions import ApplicationError
 from flowkernel.model.errors import FlowkernelError
 from flowkernel.model.events import Event
@@ -42,15 +40,14 @@ from flowkernel.model.tasks import WorkflowTask
 from flowkernel.replay import NondeterminismError, OutdatedInstance, WorkflowCodeError, WorkflowDefinition, WorkflowInstance
 from flowkernel.worker.coding import Coding
 from flowkernel.worker.guard import guarded
+from flowkernel.worker.sizes import check_sizes
+from flowkernel.worker.tracebacks import from_authors_code
+from flowkernel.worker.watch import Deadlock, Watch, break_out
 
 log = logging.getLogger("flowkernel.worker")
 
 HISTORY_WAIT = 30.0
 """Seconds to wait for a history that the cache no longer holds."""
-
-
-class _Deadlock(BaseException):
-    """Raised inside a stuck thread, so that it ends if it can."""
 
 
 class _Evict:
@@ -104,9 +101,8 @@ class WorkflowRunner:
         self._wished = 0
         self._taken = 0
         self._stopping = False
-        self._watch = _Watch(self, deadlock_timeout) if deadlock_timeout is not None else None
+        self._watch = Watch(deadlock_timeout, self._give_up) if deadlock_timeout is not None else None
         self._thread: threading.Thread | None = None
-        self.current: tuple[float, WorkflowTask] | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -188,7 +184,7 @@ class WorkflowRunner:
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        mine = self._thread
+        mine = threading.current_thread()
         while True:
             message = self._inbox.get()
             if message is None:
@@ -198,7 +194,8 @@ class WorkflowRunner:
                 self._drop(message)
                 continue
             for position, task in enumerate(message):
-                self._handle(task)
+                with suppress(Deadlock):
+                    self._handle(task)
                 if self._thread is not mine:
                     rest = message[position + 1 :]
                     if rest:
@@ -209,25 +206,16 @@ class WorkflowRunner:
             self._poll()
 
     def _handle(self, task: WorkflowTask) -> None:
-        mine = self._thread
-        self.current = (time.monotonic(), task)
-        if self._watch is not None:
-            self._watch.wake()
         try:
             if task.query is not None:
                 answer: Any = self._answer_query(task)
             else:
                 answer = self._answer(task)
-        except _Deadlock:
-            return
         except Exception as error:  # a bug here must fail the task, not the thread
             log.exception("workflow task of %s failed inside the worker", task.run)
             self._evict(task.run.run_id)
             answer = self._failed(task, error) if task.token is not None else None
-        finally:
-            if self._thread is mine:
-                self.current = None
-        if self._thread is not mine or answer is None:
+        if self._thread is not threading.current_thread() or answer is None:
             return  # the watch has answered this task
         if isinstance(answer, RespondWorkflowTaskCompleted):
             self._service.send(answer, lambda _, error: self._evict_if(error, task.run))
@@ -244,21 +232,27 @@ class WorkflowRunner:
             return self._failed(task, ApplicationError(message, type="NotFoundError"))
         try:
             instance, events = self._instance(task, definition)
-            with guarded():
+            with self._running(task):
                 commands = instance.activate(events)
-        except WorkflowCodeError as error:
+            if self._coding.active:
+                commands = self._coding.encode_sync(commands)
+            check_sizes(commands, self._converter.payload_size_limit, task.workflow_type)
+        except (WorkflowCodeError, PayloadTooLargeError) as error:
             self._evict(task.run.run_id)
-            return self._failed(task, error.__cause__ or error)
+            cause = from_authors_code(error.__cause__ or error)
+            if task.attempt == 1:
+                log.warning("%s", error, exc_info=cause if cause is not error else None)
+            return self._failed(task, cause)
         except NondeterminismError as error:
             self._evict(task.run.run_id)
+            if task.attempt == 1:
+                log.warning("%s", error)
             return self._failed(task, error, WorkflowTaskFailedCause.NON_DETERMINISTIC_ERROR)
         except OutdatedInstance as error:
             self._evict(task.run.run_id)
             return self._failed(task, error) if again else self._answer(task, again=True)
         if instance.closed:
             self._evict(task.run.run_id)
-        if self._coding.active:
-            commands = self._coding.encode_sync(commands)
         return RespondWorkflowTaskCompleted(
             token, commands, self._worker_id, not instance.closed, self._hashes.get(definition.name, "")
         )
@@ -286,18 +280,31 @@ class WorkflowRunner:
             return RespondQueryTaskCompleted(query.query_id, error=message)
         try:
             instance, events = self._instance(task, definition)
-            with guarded():
+            args: Payloads = self._coding.decode_sync(query.args)
+            with self._running(task):
                 if events:
                     instance.activate(events, answer=False)
-                args: Payloads = self._coding.decode_sync(query.args)
                 result = instance.query(query.query_type, args, query.header)
         except QueryFailed as error:
-            return RespondQueryTaskCompleted(query.query_id, error=error.message, failure=error.failure)
+            failure = self._coding.encode_sync(error.failure)
+            return RespondQueryTaskCompleted(query.query_id, error=error.message, failure=failure)
         except FlowkernelError as error:
             self._evict(task.run.run_id)
             cause = error.__cause__ or error
             return RespondQueryTaskCompleted(query.query_id, error=str(cause), failure=self._failure(cause))
         return RespondQueryTaskCompleted(query.query_id, self._coding.encode_sync(result))
+
+    @contextmanager
+    def _running(self, task: WorkflowTask) -> Generator[None]:
+        """An author's code runs inside the block."""
+        if self._watch is not None:
+            self._watch.begin(task)
+        try:
+            with guarded():
+                yield
+        finally:
+            if self._watch is not None and self._thread is threading.current_thread():
+                self._watch.end()
 
     # --- the cache --------------------------------------------------------------------------------------------------
 
@@ -321,11 +328,13 @@ class WorkflowRunner:
             task.run,
             self._converter,
             failure_exception_types=self._failure_exception_types,
+            report=partial(_report, task.run),
         )
         self._cache[run_id] = instance
         if len(self._cache) > self._max_cached:
             _, oldest = self._cache.popitem(last=False)
-            oldest.evict()
+            with guarded():
+                oldest.evict()
         return instance, self._coding.decode_sync(events)
 
     def _history(self, run: RunRef, *, before: int) -> tuple[Event, ...]:
@@ -340,7 +349,8 @@ class WorkflowRunner:
     def _evict(self, run_id: RunId) -> None:
         instance = self._cache.pop(run_id, None)
         if instance is not None:
-            instance.evict()
+            with guarded():
+                instance.evict()
 
     def _drop(self, message: _Evict) -> None:
         if message.run_id is not None:
@@ -356,21 +366,19 @@ class WorkflowRunner:
 
     # --- deadlocks --------------------------------------------------------------------------------------------------
 
-    def give_up(self, stuck: WorkflowTask, timeout: float) -> None:
+    def _give_up(self, stuck: WorkflowTask) -> None:
         """The thread is stuck in this task: answer it, leave the thread behind and go on with another."""
-        thread = self._thread
-        current = self.current
-        if thread is None or thread.ident is None or current is None or current[1] is not stuck:
+        thread, self._thread = self._thread, None
+        if thread is None or self._watch is None:
             return
-        frame = sys._current_frames().get(thread.ident)  # pyright: ignore[reportPrivateUsage]
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        self._thread = None
         # Whatever the stuck code does to its instance from now on must not be seen.
         self._cache = OrderedDict((run_id, instance) for run_id, instance in self._cache.items() if run_id != stuck.run.run_id)
-        self.current = None
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Deadlock))
-        message = f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {timeout:g} second(s)."
-        log.error("%s %s\n%s", stuck.run, message, stack)
+        stack = break_out(thread)
+        message = (
+            f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {self._watch.timeout:g} second(s). "
+            f"Put what computes or waits for that long into an activity."
+        )
+        log.error("workflow %r: %s\n%s", stuck.run.workflow_id, message, stack)
         if stuck.token is not None:
             failure = Failure(message, stack_trace=stack)
             cause = WorkflowTaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
@@ -383,44 +391,8 @@ class WorkflowRunner:
         self._poll()
 
 
-class _Watch:
-    """Looks whether the workflow thread gets on, while it has work."""
-
-    def __init__(self, runner: WorkflowRunner, timeout: float) -> None:
-        self._runner = runner
-        self._timeout = timeout
-        self._work = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="flowkernel-watch", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._work.set()
-
-    def wake(self) -> None:
-        if not self._work.is_set():
-            self._work.set()
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while not self._stopping:
-            self._work.wait()
-            current = self._runner.current
-            if current is None:
-                self._work.clear()
-                if self._runner.current is None:
-                    continue
-                self._work.set()
-                continue
-            since, task = current
-            left = self._timeout - (time.monotonic() - since)
-            if left <= 0:
-                self._runner.give_up(task, self._timeout)
-            else:
-                pause.wait(min(left, self._timeout / 4))
+def _report(run: RunRef, message: str, error: BaseException | None) -> None:
+    log.warning("workflow %r: %s", run.workflow_id, message, exc_info=error)
 
 
 def _hash(definition: WorkflowDefinition) -> str:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from flowkernel.exceptions import ActivityError, ApplicationError, RetryState, TerminatedError
-from flowkernel.model.failures import ActivityFailure, ApplicationFailure, Failure
+from flowkernel.converter import DataConverter
+from flowkernel.exceptions import TerminatedError
+from flowkernel.model.failures import ActivityFailure, ApplicationFailure, Failure, RetryState
 from flowkernel.notebook.failed import WorkflowFailed, author_lines
 
 TRACE = """Traceback (most recent call last):
@@ -32,17 +33,9 @@ def test_only_the_author_s_lines_are_shown() -> None:
 def test_a_failed_activity_shows_as_a_chain() -> None:
     info = ActivityFailure(5, 6, "w", "load", "1", RetryState.MAXIMUM_ATTEMPTS_REACHED)
     cause = Failure("no rows", ApplicationFailure("ValueError"), stack_trace=TRACE)
-    error = ActivityError(
-        "Activity task failed",
-        scheduled_event_id=5,
-        started_event_id=6,
-        identity="w",
-        activity_type="load",
-        activity_id="1",
-        retry_state=RetryState.MAXIMUM_ATTEMPTS_REACHED,
-        failure=Failure("Activity task failed", info, cause),
-    )
-    error.__cause__ = ApplicationError("no rows", type="ValueError", failure=cause)
+    converter = DataConverter.default
+    failure = Failure("Activity task failed", info, cause)
+    error = converter.failure_converter.from_failure(failure, converter.payload_converter)
     failed = WorkflowFailed("pipe/etl", error, place_of)
     assert str(failed) == "pipe/etl failed: ValueError: no rows"
     assert failed.cause is error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def test_the_timeline_shows_two_failed_attempts_a_timer_and_the_signal(executed:
     assert timeline["status"] == "completed"
     assert sorted(bar.get("attempts") for bar in bars if bar.get("name") == "fetch") == [1, 3]
     assert sorted(bar["kind"] for bar in bars) == ["activity"] * 6 + ["run", "timer"]
-    assert [mark["label"] for mark in timeline["marks"] if mark["kind"] == "signal"] == ["approve"]
+    assert [mark["label"] for mark in timeline["marks"] if mark["kind"] == "signal"] == ["signal approve"]
 
 
 def test_a_saved_timeline_needs_nothing_but_the_file(executed: Any) -> None:
@@ -61,7 +62,8 @@ def test_a_saved_timeline_needs_nothing_but_the_file(executed: Any) -> None:
 
 
 def test_result_and_chart(executed: Any) -> None:
-    assert "'approved': True, 'months': 24" in shown(executed, "result")["text/plain"]
+    result = ast.literal_eval(shown(executed, "result")["text/plain"])
+    assert result == {"approved": True, "months": 24, "chart": ".flowkernel/quickstart/months.png"}
     assert "image/png" in shown(executed, "chart")
     assert "lift-off" in shown(executed, "lift-off")["text/plain"]
 
@@ -84,8 +86,8 @@ def test_the_command_line_reads_what_the_notebook_left(folder: Path, capsys: pyt
 
     assert main(["history", notebook, "weather"]) == 0
     events = capsys.readouterr().out.splitlines()
-    assert events[1].split()[2] == "WorkflowExecutionStarted"
-    assert events[-1].split()[2].removeprefix("s") == "WorkflowExecutionCompleted"
+    assert events[1].split()[3] == "WorkflowExecutionStarted"
+    assert events[-1].split()[3] == "WorkflowExecutionCompleted"
     assert sum("ActivityTaskScheduled" in line for line in events) == 6
 
     assert main(["show", notebook, "wether"]) == 1

@@ -1,8 +1,8 @@
 """A service, a worker and a client in one thread, on virtual time, with crashes where the test wants them.
 
 The core and the store are the real ones; the worker runs workflow code through `flowkernel.replay` and activities as plain Python
-functions. What a process holds in memory (core, worker, cached code, messages under way) is one *life*; a crash ends it. What outlives
-it is the store, and `World`: what activities did to the outside, and what the client has to say.
+functions. What a process holds in memory (core, worker, cached code, messages under way) is one *life*; a crash ends it. What
+outlives it is the store, and `World`: what activities did to the outside, and what the client has to say.
 
 An activity that takes time is a generator: it yields seconds to work for, or a `Beat`, and gets back whether its cancellation was
 requested. The client speaks when nothing else can happen without time passing. It says a thing again until it has an answer.
@@ -202,13 +202,14 @@ class SimulatedWorker:
 
         self.simulation.messages.append((request, guarded))
 
-    def _poll(self, kind: Any, credits: int) -> None:
+    def _poll(self, kind: Any, count: int) -> None:
         def take(tasks: Any, error: BaseException | None) -> None:
-            assert error is None and tasks, "a registered worker's poll is answered with tasks"
+            assert error is None
+            assert tasks, "a registered worker's poll is answered with tasks"
             self.inbox.extend(tasks)
-            self._poll(kind, credits)
+            self._poll(kind, count)
 
-        self._send(kind(NAMESPACE, QUEUE, self.worker_id, credits), take)
+        self._send(kind(NAMESPACE, QUEUE, self.worker_id, count), take)
 
     def die(self) -> None:
         """The process is gone. The code's objects are torn down for Python's sake; they may not say anything any more."""

@@ -1,0 +1,15 @@
+"""Tracebacks as their readers want them: beginning with the author's code."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def from_authors_code(error: E) -> E:
+    """Cut off the frames of ours that called the author's code; an error that is all ours keeps them."""
+    frame = error.__traceback__
+    while frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).startswith("flowkernel."):
+        frame = frame.tb_next
+    return error.with_traceback(frame) if frame is not None else error
