@@ -38,12 +38,8 @@ class Draft:
     __slots__ = ("deadlines", "events", "news", "now", "ready", "records", "state")
 
     def __init__(self, execution: Execution, now: Instant) -> None:
-        state = replace(execution)
-        # The copy shares these until here; handlers and folds change them in place.
-        state.activities = dict(execution.activities)
-        state.activity_ids = dict(execution.activity_ids)
-        state.timers = dict(execution.timers)
-        self.state = state
+        self.state = state = replace(execution)
+        state.borrowed = True
         self.now = now
         self.events: list[Event] = []
         self.records: list[Record] = []
@@ -90,6 +86,7 @@ class Draft:
 
     def transition(self) -> Transition:
         """What has been decided."""
+        self.state.borrowed = False
         return Transition(
             self.state.ref,
             tuple(self.events),

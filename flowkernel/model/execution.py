@@ -87,7 +87,10 @@ class PendingTimer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Execution(msgspec.Struct):
-    """One run as the engine sees it."""
+    """One run as the engine sees it.
+
+    ``borrowed`` says that the dicts still belong to the execution of which this is a copy; `own` them before a change.
+    """
 
     ref: RunRef
     started: WorkflowExecutionStarted
@@ -107,11 +110,20 @@ class Execution(msgspec.Struct):
     signal_request_ids: frozenset[str] = frozenset()
     start_request_id: str = ""
     run_expiration_time: Instant = 0
+    borrowed: bool = False
 
     @property
     def open(self) -> bool:
         """Whether the run can still get events."""
         return self.status is WorkflowExecutionStatus.RUNNING
+
+    def own(self) -> None:
+        """Copy what is shared with another execution."""
+        if self.borrowed:
+            self.activities = dict(self.activities)
+            self.activity_ids = dict(self.activity_ids)
+            self.timers = dict(self.timers)
+            self.borrowed = False
 
     @property
     def task_timeout(self) -> Duration:

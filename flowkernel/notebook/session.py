@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -47,6 +48,9 @@ _CLOSING = frozenset(
         "WorkflowExecutionContinuedAsNew",
     }
 )
+# The timelines show it. Handlers that the author sets up get it all the same.
+logging.getLogger("flowkernel.worker.suspended").addHandler(logging.NullHandler())
+
 _ANSWER_TIMEOUT = 30.0
 """Seconds for a request that only reads or starts something; far more than it takes."""
 

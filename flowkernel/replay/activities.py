@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowkernel.converter.naming import arguments_of, to_payloads
 from flowkernel.model.commands import RequestCancelActivityTask, ScheduleActivityTask
 from flowkernel.model.events import (
     ActivityTaskCanceled,
@@ -146,10 +147,11 @@ class Activities:
         outbox.check("start an activity")
         ret_type = options.result_type
         if isinstance(activity, str):
-            name = activity
+            name, fn = activity, None
         else:
             definition = activity if isinstance(activity, ActivityDefinition) else ActivityDefinition.of(activity)
             name = ActivityDefinition.name_of(activity) if definition.name is None else definition.name
+            fn = definition.fn
             options = options.over(definition.options)
             ret_type = definition.ret_type if ret_type is None else ret_type
         if not options.start_to_close_timeout and not options.schedule_to_close_timeout:
@@ -158,7 +160,7 @@ class Activities:
                 f'for example start_to_close_timeout="30s", here or in its @activity.defn(...)'
             )
         converter = runtime.converter.payload_converter
-        payloads = tuple(converter.to_payloads(args)) if args else ()
+        payloads = tuple(to_payloads(converter, args, arguments_of(f"activity {name!r}", fn))) if args else ()
         metadata = UserMetadata(summary=converter.to_payload(options.summary)) if options.summary else None
         self._count += 1
         activity_id = options.activity_id or str(self._count)

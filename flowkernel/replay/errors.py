@@ -53,9 +53,9 @@ class WorkflowCodeError(ReplayError):
     """
 
     def __init__(self, run: RunRef, error: BaseException, where: str = "") -> None:
-        place = f" at {where}" if where else ""
+        place = f" ({where})" if where else ""
         super().__init__(
-            f"workflow {run.workflow_id!r}: its code raised {type(error).__name__}{place}: {str(error).rstrip('.')}. "
+            f"workflow {run.workflow_id!r}: its code raised {type(error).__name__}: {str(error).rstrip('.')}{place}. "
             f"The execution is suspended, not failed: mend the code and it carries on."
         )
         self.run = run

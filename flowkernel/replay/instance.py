@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from flowkernel.converter import DataConverter
+from flowkernel.converter.naming import always, to_payloads
 from flowkernel.model.commands import Command, CompleteWorkflowExecution, FailWorkflowExecution
 from flowkernel.model.events import (
     CLOSE_EVENTS,
@@ -174,6 +175,7 @@ class WorkflowInstance:
         runtime.continue_as_new_suggested = attributes.suggest_continue_as_new
         arrivals, self._arrivals = self._arrivals, Arrivals()
         outbox = runtime.loop.outbox
+        outbox.tracing = replaying
         try:
             self._tell(task, arrivals)
             if outbox.closed:
@@ -226,7 +228,8 @@ class WorkflowInstance:
         runtime = self._runtime
         definition = runtime.definition
         result = await (definition.run(*args) if definition.cls is None else definition.run(runtime.instance, *args))
-        payloads = tuple(runtime.converter.payload_converter.to_payloads([result]))
+        name = always(f"workflow {definition.name!r}: its result")
+        payloads = tuple(to_payloads(runtime.converter.payload_converter, [result], name))
         runtime.loop.outbox.close(CompleteWorkflowExecution(payloads), None)
 
     def _code_raised(self, error: BaseException) -> NoReturn:

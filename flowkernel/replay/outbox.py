@@ -25,9 +25,10 @@ class Outbox:
         sealed: commands no longer count; taking back still does.
         read_only: a query handler is running.
         evicting: the instance is being torn down.
+        tracing: note the author's lines. Needed only while replaying, where a command may turn out not to fit.
     """
 
-    __slots__ = ("_commands", "_end", "_lines", "_stop", "evicting", "read_only", "sealed", "tasks")
+    __slots__ = ("_commands", "_end", "_lines", "_stop", "evicting", "read_only", "sealed", "tasks", "tracing")
 
     def __init__(self, stop: CodeType) -> None:
         self._commands: list[Command | None] = []
@@ -38,6 +39,7 @@ class Outbox:
         self.sealed = False
         self.read_only = False
         self.evicting = False
+        self.tracing = False
 
     @property
     def closed(self) -> bool:
@@ -67,7 +69,9 @@ class Outbox:
         return len(self._commands) - 1
 
     def line(self) -> SourceLine | None:
-        """The author's line that runs now, or where the running task was created."""
+        """The author's line that runs now, or where the running task was created. None while not `tracing`."""
+        if not self.tracing:
+            return None
         line = calling_line(self._stop)
         if line is None:
             current = asyncio.current_task()
@@ -76,7 +80,7 @@ class Outbox:
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""
-        self.tasks[task] = calling_line(self._stop)
+        self.tasks[task] = calling_line(self._stop) if self.tracing else None
 
     def close(self, command: Command, line: SourceLine | None) -> None:
         """Ask for the run's end; the first one counts. Errors as for `check`."""

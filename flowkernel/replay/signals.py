@@ -21,7 +21,7 @@ class UnfinishedSignalHandlersWarning(RuntimeWarning):
 class Signals:
     """The signal handlers of one run, and the signals that wait for one."""
 
-    __slots__ = ("_buffered", "_handlers", "_own", "_running", "_runtime")
+    __slots__ = ("_buffered", "_handlers", "_inboxes", "_own", "_running", "_runtime")
 
     def __init__(self, runtime: WorkflowRuntime, handlers: Handlers) -> None:
         self._runtime = runtime
@@ -29,6 +29,7 @@ class Signals:
         self._own: dict[str | None, HandlerDefinition] | None = None
         self._buffered: dict[str, list[WorkflowExecutionSignaled]] = {}
         self._running: dict[asyncio.Task[Any], tuple[str, HandlerDefinition]] = {}
+        self._inboxes: dict[str, asyncio.Queue[Any]] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -73,6 +74,26 @@ class Signals:
         for signals in waiting.values():
             for signal in signals:
                 self._start(definition, signal)
+
+    def inbox(self, name: str) -> asyncio.Queue[Any]:
+        """The arguments of signals of this name that nobody has received yet, in order.
+
+        Raises:
+            RuntimeError: the signal has a handler of the workflow's own.
+        """
+        if self._inboxes is None:
+            self._inboxes = {}
+        inbox = self._inboxes.get(name)
+        if inbox is None:
+            if name in self._handlers:
+                raise RuntimeError(f"signal {name!r} has a handler: it gets the signals, so there is nothing to receive")
+            inbox = self._inboxes[name] = asyncio.Queue()
+
+            def keep(value: Any = None) -> None:
+                inbox.put_nowait(value)
+
+            self.set_handler(name, keep)
+        return inbox
 
     def deliver(self, signal: WorkflowExecutionSignaled) -> None:
         """Handle a signal, or keep it for a handler that may come."""

@@ -227,16 +227,17 @@ class Core:
         """Take in a new run."""
         entry = Entry(transition.after)
         self.runs.add(entry)
-        self._take(entry, transition)
+        self.take(entry, transition)
         return entry
 
     def apply(self, entry: Entry, request: Any) -> Transition:
         """Let the engine decide, and take over what it decided. Errors are the engine's."""
         transition = engine.decide(entry.execution, request, now=self.now)
-        self._take(entry, transition)
+        self.take(entry, transition)
         return transition
 
-    def _take(self, entry: Entry, transition: Transition) -> None:
+    def take(self, entry: Entry, transition: Transition) -> None:
+        """Take over what the engine decided, and offer the tasks that follow."""
         before = entry.execution
         entry.execution = after = transition.after
         if transition.events or transition.records:
@@ -244,6 +245,8 @@ class Core:
             self._batch_runs.add(after.ref.run_id)
             if transition.events:
                 entry.unseen.extend(transition.events)
+                if after.previous_started_event_id != before.previous_started_event_id:
+                    entry.forget_seen()
         self.leasing.settle(entry, before)
         if after.open:
             self._keep(entry, transition.ready, transition.deadlines)

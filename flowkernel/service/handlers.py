@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flowkernel import engine
 from flowkernel.api import Reply
 from flowkernel.engine import inputs
 from flowkernel.model import requests as req
@@ -61,15 +62,12 @@ def _workflow_task_answer(core: Core, request: Any, reply: Reply[None]) -> None:
     entry = _entry_of(core, request.token.run)
     if request.token.lease != entry.lease:
         raise ExecutionNotFound(request.token.run.workflow_id, request.token.run.run_id)
-    transition = core.apply(entry, request)
-    entry.holder = None
+    transition = engine.decide(entry.execution, request, now=core.now)
     completed = type(request) is req.RespondWorkflowTaskCompleted
     refused = _failed_cause(transition) if completed else None
-    if not completed or refused is not None:
-        entry.sticky = None
-    else:
-        entry.sticky = request.worker_id if request.cached else None
-        entry.forget_seen()
+    entry.holder = None  # and not after `take`, which may hand out the next task at once
+    entry.sticky = request.worker_id if completed and refused is None and request.cached else None
+    core.take(entry, transition)
     core.queries.rematch()
     core.later(reply, None, InvalidRequest(refused) if refused is not None else None)
 

@@ -61,7 +61,8 @@ class EmbeddedService:
         self._clock = clock or SystemClock()
         self._core = Core(store, _new_run_id)
         self._inbox: queue.SimpleQueue[tuple[Request[Any] | None, Reply[Any] | None]] = queue.SimpleQueue()
-        self._starts: deque[tuple[Request[Any], Reply[Any]]] = deque()
+        self._starts: deque[tuple[StartWorkflowExecution, Reply[Any]]] = deque()
+        self._starting: set[tuple[str, str]] = set()
         self._listeners: list[Listener] = []
         self._closing = False
         self._ended = False
@@ -185,13 +186,17 @@ class EmbeddedService:
             return
         if type(request) is StartWorkflowExecution:
             self._starts.append((request, reply))
-        else:
-            self._core.handle(request, reply, self._now())
+            self._starting.add((request.namespace, request.workflow_id))
+            return
+        if self._starts and (getattr(request, "namespace", ""), getattr(request, "workflow_id", "")) in self._starting:
+            self._admit(len(self._starts))  # requests of one thread are taken in order
+        self._core.handle(request, reply, self._now())
 
-    def _admit(self) -> None:
+    def _admit(self, count: int = STARTS_PER_TURN) -> None:
         """Take some of the starts that wait. What has begun goes first: so it ends sooner, and its data is still in the cache."""
-        for _ in range(min(len(self._starts), STARTS_PER_TURN)):
+        for _ in range(min(len(self._starts), count)):
             request, reply = self._starts.popleft()
+            self._starting.discard((request.namespace, request.workflow_id))
             self._core.handle(request, reply, self._now())
 
     def _commit(self) -> bool:

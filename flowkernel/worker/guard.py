@@ -6,8 +6,10 @@ at a flag of the calling thread first: everywhere but in workflow code it does n
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -78,6 +80,16 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     raise RestrictedWorkflowAccessError(words(args), _INSTEAD.get(event))
 
 
+_sleep = time.sleep
+
+
+@functools.wraps(_sleep)
+def _reporting_sleep(seconds: float, /) -> None:
+    if getattr(_state, "guarded", False):
+        _hook("time.sleep", (seconds,))
+    _sleep(seconds)
+
+
 _install_lock = threading.Lock()
 _installed = False
 
@@ -88,6 +100,8 @@ def install() -> None:
     with _install_lock:
         if not _installed:
             sys.addaudithook(_hook)
+            if sys.version_info < (3, 13):  # from then on Python reports it itself
+                time.sleep = _reporting_sleep
             _installed = True
 
 

@@ -18,6 +18,7 @@ from flowkernel.replay import ActivityDefinition, WorkflowDefinition
 from flowkernel.worker import guard, output
 from flowkernel.worker.activities import ActivityRunner
 from flowkernel.worker.coding import Coding
+from flowkernel.worker.collecting import collection
 from flowkernel.worker.workflows import WorkflowRunner
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Worker:
         self._loop = loop = asyncio.get_running_loop()
         guard.install()
         output.installation.add()
+        collection.add()
         client = self._client
         coding = Coding(client.data_converter, loop)
         self._workflow_runner = workflows = WorkflowRunner(
@@ -207,6 +209,7 @@ class Worker:
             self._workflow_runner.stop()
         finally:
             output.installation.remove()
+            collection.remove()
             self._is_shutdown = True
             self._stopped.set()
 

@@ -45,6 +45,8 @@ from flowkernel.worker.tracebacks import from_authors_code
 from flowkernel.worker.watch import Deadlock, Watch, break_out
 
 log = logging.getLogger("flowkernel.worker")
+suspended = logging.getLogger("flowkernel.worker.suspended")
+"""Speaks when workflow code fails. A name of its own, since a notebook shows that in its timelines."""
 
 HISTORY_WAIT = 30.0
 """Seconds to wait for a history that the cache no longer holds."""
@@ -98,6 +100,7 @@ class WorkflowRunner:
         self._cache: OrderedDict[RunId, WorkflowInstance] = OrderedDict()
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._told: dict[RunId, str] = {}
         self._wished = 0
         self._taken = 0
         self._stopping = False
@@ -240,22 +243,28 @@ class WorkflowRunner:
         except (WorkflowCodeError, PayloadTooLargeError) as error:
             self._evict(task.run.run_id)
             cause = from_authors_code(error.__cause__ or error)
-            if task.attempt == 1:
-                log.warning("%s", error, exc_info=cause if cause is not error else None)
+            self._tell(task, error, cause if cause is not error else None)
             return self._failed(task, cause)
         except NondeterminismError as error:
             self._evict(task.run.run_id)
-            if task.attempt == 1:
-                log.warning("%s", error)
-            return self._failed(task, error, WorkflowTaskFailedCause.NON_DETERMINISTIC_ERROR)
+            self._tell(task, error)
+            return self._failed(task, error.with_traceback(None), WorkflowTaskFailedCause.NON_DETERMINISTIC_ERROR)
         except OutdatedInstance as error:
             self._evict(task.run.run_id)
             return self._failed(task, error) if again else self._answer(task, again=True)
+        if self._told:
+            self._told.pop(task.run.run_id, None)
         if instance.closed:
             self._evict(task.run.run_id)
         return RespondWorkflowTaskCompleted(
             token, commands, self._worker_id, not instance.closed, self._hashes.get(definition.name, "")
         )
+
+    def _tell(self, task: WorkflowTask, error: FlowkernelError, cause: BaseException | None = None) -> None:
+        """Say in the log that code failed: once, though it is tried again and again."""
+        if self._told.get(task.run.run_id) != str(error):
+            self._told[task.run.run_id] = str(error)
+            suspended.warning("%s", error, exc_info=cause)
 
     def _failed(
         self,

@@ -28,6 +28,19 @@ def set_signal_handler(name: str, handler: Callable[..., Any] | None) -> None:
     current().signals.set_handler(name, handler)
 
 
+async def receive(name: str) -> Any:
+    """Wait for the next signal of this name and return its argument; None if it has none.
+
+    Signals that arrived before count, in order, each once. For workflows without a class, where there is no place for a handler:
+    ``decision = await workflow.receive("approve")``.
+
+    Raises:
+        RuntimeError: the signal has a handler.
+        ReadOnlyContextError: in a query handler.
+    """
+    return await current().signals.inbox(name).get()
+
+
 def get_dynamic_signal_handler() -> Callable[..., Any] | None:
     """The handler of all signals that have none of their own; None if there is none."""
     return current().signals.handler(None)

@@ -239,3 +239,29 @@ def test_unfinished_handlers_as_errors_suspend(drive):
     driver.history.timer_fired("1")
     with pytest.raises(WorkflowCodeError, match="UnfinishedSignalHandlersWarning"):
         driver.task()
+
+
+def test_receive_takes_signals_one_by_one_in_order_also_earlier_ones(drive):
+    async def run():
+        first = await workflow.receive("item")
+        await workflow.sleep(1)
+        return [first, await workflow.receive("item"), await workflow.receive("done")]
+
+    driver = drive(run)
+    driver.history.signaled("item", "a").signaled("item", "b")
+    (timer,) = driver.task()
+    assert isinstance(timer, c.StartTimer)
+    driver.history.timer_fired("1")
+    assert driver.task() == ()
+    driver.history.signaled("done")
+    assert driver.value(driver.task()) == ["a", "b", None]
+
+
+def test_receive_refuses_a_signal_that_has_a_handler(drive):
+    async def run():
+        workflow.set_signal_handler("item", lambda: None)
+        await workflow.receive("item")
+
+    driver = drive(run)
+    with pytest.raises(WorkflowCodeError, match="signal 'item' has a handler: it gets the signals"):
+        driver.task()

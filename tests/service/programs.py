@@ -7,12 +7,6 @@ from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
 
-from flowkernel import workflow
-from flowkernel.common import RetryPolicy
-from flowkernel.exceptions import ActivityError, ApplicationError, CancelledError
-from flowkernel.model import requests as req
-from flowkernel.model.ids import SECOND
-from flowkernel.replay import WorkflowDefinition
 from simulation import (
     NAMESPACE,
     QUEUE,
@@ -28,6 +22,13 @@ from simulation import (
     payloads,
     signal,
 )
+
+from flowkernel import workflow
+from flowkernel.common import RetryPolicy
+from flowkernel.exceptions import ActivityError, ApplicationError, CancelledError
+from flowkernel.model import requests as req
+from flowkernel.model.ids import SECOND
+from flowkernel.replay import WorkflowDefinition
 
 CANCEL = req.RequestCancelWorkflowExecution(NAMESPACE, WORKFLOW_ID, reason="enough", request_id="cancel")
 TERMINATE = req.TerminateWorkflowExecution(NAMESPACE, WORKFLOW_ID, reason="enough")

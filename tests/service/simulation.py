@@ -371,6 +371,7 @@ class Simulation:
         self.commits = 0
         self.lives = 0
         self.runs = 0
+        self.forgotten_starts = 0
         self.steps = deque[Step]([Send(program.start), *program.client])
         self.spoken: Any = None
         self.client_wakes: Instant | None = None
@@ -384,6 +385,8 @@ class Simulation:
         self.core = Core(self.store, self._new_run_id)
         recover(self.core, self.now)
         if self.spoken is not None:
+            if isinstance(self.spoken, req.StartWorkflowExecution) and self.history and not self.core.runs.open:
+                self.forgotten_starts += 1  # see test_a_request_is_forgotten_over_a_restart_once_its_run_has_closed
             self._speak(self.spoken)  # it had no answer
         self.worker = SimulatedWorker(self, self.lives)
 

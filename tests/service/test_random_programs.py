@@ -142,9 +142,10 @@ def test_crashes_change_nothing(tree, crashes, seed):
 
 
 def steps(simulation: Simulation) -> dict[Any, Any]:
-    """What happened to each activity, and how many timers there were: timers are numbered in the order in which they were asked for.
+    """What happened to each activity, and which timers there were.
 
-    A signal that comes when the run has closed already is refused, so it does not count.
+    Timers are numbered in the order in which the code asked for them, so their numbers do not count. Nor do signals: one that
+    comes when the run has closed already is refused.
     """
     found = by_name(simulation.history)
     timers = [key for key in found if key[0] == "Timer"]

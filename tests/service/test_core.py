@@ -1,0 +1,528 @@
+"""The core: what goes out when, who has which task, and what a failed commit undoes."""
+
+from __future__ import annotations
+
+import pytest
+from desk import COMPLETE, NAMESPACE, QUEUE, START, Desk, activity, kinds, signal, start, value
+from programs import ONE_AT_A_TIME
+from simulation import Simulation
+
+from flowkernel.model import commands as cmd
+from flowkernel.model import requests as req
+from flowkernel.model.errors import ExecutionAlreadyStarted, ExecutionNotFound, InvalidRequest, RPCError, WriteFailed
+from flowkernel.model.failures import ApplicationFailure, Failure
+from flowkernel.model.ids import SECOND
+from flowkernel.model.policies import RetryPolicy
+from flowkernel.model.policies import WorkflowTaskFailedCause as Cause
+
+FIRST = ["WorkflowExecutionStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted"]
+BUG = Cause.WORKFLOW_WORKER_UNHANDLED_FAILURE
+
+
+# --- commit, then act -------------------------------------------------------------------------------------------------
+
+
+def test_replies_and_activity_tasks_wait_for_the_commit_and_workflow_tasks_do_not():
+    desk = Desk()
+    workflow_tasks, activity_tasks = desk.poll(), desk.poll_activities()
+    started = desk.send(start())
+    assert workflow_tasks.done
+    assert not started.done
+    answered = desk.answer(workflow_tasks.value[0], activity())
+    assert not answered.done
+    assert not activity_tasks.done
+    desk.commit()
+    assert started.value == req.StartWorkflowExecutionResponse("run-1", True)  # type: ignore[arg-type]
+    assert answered.done
+    assert activity_tasks.value[0].activity_id == "1"
+    assert desk.commits == 1
+
+
+def test_a_batch_waits_for_answers_that_belong_into_it_and_no_longer_than_for_those():
+    desk = Desk()
+    assert not desk.core.ripe
+    poll = desk.poll()
+    desk.send(start())
+    assert desk.core.pending
+    assert not desk.core.ripe
+    desk.answer(poll.value[0])
+    assert desk.core.ripe
+    desk.commit()
+    desk.poll()
+    desk.send(signal("a"))
+    assert not desk.core.ripe
+    desk.send(start("other"))  # nobody works on this one
+    assert desk.core.ripe
+
+
+def test_a_sequential_step_costs_one_commit():
+    assert Simulation(ONE_AT_A_TIME["sequential"]).run().commits == 1 + 4
+    assert Simulation(ONE_AT_A_TIME["immediate"]).run().commits == 1 + 3
+
+
+def test_a_refusal_waits_for_the_commit_on_which_it_rests():
+    desk = Desk()
+    desk.run()
+    poll = desk.poll()
+    desk.send(signal("a"))
+    desk.answer(poll.value[0], COMPLETE)
+    late = desk.send(signal("b"))
+    assert not late.done, "the end of the run is not durable yet"
+    desk.fail()
+    assert isinstance(late.error, WriteFailed)
+    assert desk.ask(signal("b")) is None
+
+
+def test_a_refused_second_start_waits_for_the_first():
+    desk = Desk()
+    desk.send(start())
+    second = desk.send(start())
+    assert not second.done
+    desk.commit()
+    assert isinstance(second.error, ExecutionAlreadyStarted)
+    assert second.error.run_id == "run-1"
+
+
+# --- late answers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_late_answers_for_a_closed_run_never_reach_the_store(committed):
+    desk = Desk()
+    task = desk.running(heartbeat_timeout=5 * SECOND)
+    poll = desk.poll()
+    desk.send(signal("stop"))
+    (workflow_task,) = poll.value
+    desk.send(req.TerminateWorkflowExecution(NAMESPACE, "order"))  # type: ignore[arg-type]
+    if committed:
+        desk.commit()
+    failure = Failure("x")
+    late = [
+        desk.send(request)
+        for request in (
+            req.RespondActivityTaskCompleted(task.token),
+            req.RespondActivityTaskFailed(task.token, failure),
+            req.RespondActivityTaskCanceled(task.token),
+            req.RecordActivityTaskHeartbeat(task.token, output=(req.Output(desk.now, "stdout", "x"),)),
+            req.RecordActivityTaskOutput(task.token, (req.Output(desk.now, "stdout", "x"),)),
+            req.ReleaseActivityTask(task.token),
+            req.RespondActivityTaskCompleted(req.ActivityAddress(NAMESPACE, "order", "", "1")),  # type: ignore[arg-type]
+            req.RespondWorkflowTaskCompleted(workflow_task.token, (COMPLETE,), "a"),  # type: ignore[arg-type]
+            req.RespondWorkflowTaskFailed(workflow_task.token, BUG, failure),  # type: ignore[arg-type]
+        )
+    ]
+    desk.commit()
+    assert desk.names()[-1] == "WorkflowExecutionTerminated"
+    for reply in late:
+        assert isinstance(reply.error, ExecutionNotFound)
+        assert reply.error.closed
+    count = desk.commits
+    desk.advance(1000)
+    desk.unregister(lost=True)
+    desk.commit()
+    assert desk.commits == count
+
+
+def test_nothing_keeps_the_clock_busy_once_a_run_has_ended():
+    desk = Desk()
+    desk.running()
+    assert desk.core.busy
+    desk.ask(req.TerminateWorkflowExecution(NAMESPACE, "order"))  # type: ignore[arg-type]
+    assert not desk.core.busy
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_keeps_a_run_gets_only_what_is_new_and_another_gets_everything():
+    desk = Desk()
+    desk.run()
+    first = desk.poll("a")
+    desk.send(signal("one"))
+    (task,) = first.value
+    assert task.first_event_id == 4
+    assert kinds(task) == [
+        "WorkflowTaskCompleted",
+        "WorkflowExecutionSignaled",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+    ]
+    desk.answer(task)
+    desk.commit()
+    other = desk.poll("b")
+    desk.send(signal("two"))
+    assert not other.done, "a history that is only in the store goes out after the commit"
+    desk.commit()
+    (task,) = other.value
+    assert task.first_event_id == 1
+    assert [event.event_id for event in task.events] == list(range(1, len(desk.names()) + 2))
+
+
+def test_the_worker_that_keeps_a_run_is_preferred():
+    desk = Desk()
+    desk.run(worker="b")
+    first, second = desk.poll("a"), desk.poll("b")
+    desk.send(signal("x"))
+    assert second.done
+    assert not first.done
+
+
+def test_an_answer_that_is_not_kept_makes_the_next_task_whole():
+    desk = Desk()
+    poll = desk.poll()
+    desk.send(start())
+    desk.answer(poll.value[0], cached=False)
+    poll = desk.poll()
+    desk.send(signal("x"))
+    desk.commit()
+    assert poll.value[0].first_event_id == 1
+
+
+@pytest.mark.parametrize("kind", ["fails", "breaks a rule"])
+def test_after_a_failed_task_the_worker_gets_everything_again(kind):
+    desk = Desk()
+    desk.run()
+    first, second = desk.poll(), desk.poll()
+    desk.send(signal("x"))
+    (task,) = first.value
+    if kind == "fails":
+        reply = desk.send(req.RespondWorkflowTaskFailed(task.token, BUG, Failure("bug"), "a"))
+    else:
+        reply = desk.answer(task, cmd.CancelTimer("none"))
+    desk.commit()
+    assert isinstance(reply.error, InvalidRequest) is (kind == "breaks a rule")
+    assert second.value[0].first_event_id == 1
+    assert second.value[0].attempt == 2
+
+
+def test_polls_wait_for_tasks_and_tasks_for_polls():
+    desk = Desk()
+    desk.ask(start("one"))
+    desk.ask(start("two"))
+    poll = desk.poll(count=5)
+    assert [task.run.workflow_id for task in poll.value] == ["one", "two"]
+    other = desk.poll()
+    assert not other.done
+    desk.send(start("three"))
+    assert [task.run.workflow_id for task in other.value] == ["three"]
+
+
+def test_a_worker_gets_only_the_types_it_runs_and_may_change_them():
+    desk = Desk()
+    desk.ask(start())
+    poll = desk.poll(types=frozenset({"Other"}))
+    assert not poll.done
+    changed = desk.poll(count=0, types=frozenset({"Other", "Order"}))
+    assert changed.value == ()
+    assert len(poll.value) == 1
+
+
+def test_activities_go_by_type_too():
+    desk = Desk()
+    other = desk.poll_activities("a", types=frozenset({"other"}))
+    right = desk.poll_activities("b", types=frozenset({"work"}))
+    desk.run(activity())
+    assert not other.done
+    assert right.value[0].activity_type == "work"
+
+
+def test_a_worker_that_unregisters_gets_no_more_and_gives_back_what_it_has():
+    desk = Desk()
+    desk.run()
+    waiting = desk.poll()
+    desk.send(signal("x"))
+    (task,) = waiting.value
+    polls = [desk.poll(), desk.poll_activities()]
+    desk.unregister()
+    desk.commit()
+    assert [poll.value for poll in polls] == [(), ()]
+    other = desk.poll("b")
+    desk.commit()
+    assert other.value[0].first_event_id == 1
+    late = desk.answer(task, COMPLETE)
+    desk.commit()
+    assert isinstance(late.error, ExecutionNotFound), "its lease went to another worker"
+    desk.answer(other.value[0], COMPLETE, worker="b")
+    desk.commit()
+    assert desk.names()[-1] == "WorkflowExecutionCompleted"
+
+
+def test_attempts_of_a_lost_worker_go_to_another_and_never_back_to_it():
+    desk = Desk()
+    desk.running("a")
+    own, other = desk.poll_activities("a"), desk.poll_activities("b")
+    desk.unregister("a", lost=True)
+    desk.commit()
+    assert own.value == ()
+    assert other.value[0].attempt == 2
+
+
+def test_attempts_of_a_worker_that_leaves_in_order_go_on():
+    desk = Desk()
+    task = desk.running("a")
+    other = desk.poll_activities("b")
+    desk.unregister("a")
+    desk.commit()
+    assert not other.done
+    assert desk.ask(req.RespondActivityTaskCompleted(task.token)) is None
+
+
+def test_an_attempt_that_follows_at_once_can_be_lost_too():
+    desk = Desk()
+    task = desk.running("a")
+    again = desk.poll_activities("a")
+    failure = Failure("x", ApplicationFailure("X", next_retry_delay=0))
+    desk.ask(req.RespondActivityTaskFailed(task.token, failure))
+    assert again.value[0].attempt == 2
+    assert desk.core.busy
+    other = desk.poll_activities("b")
+    desk.unregister("a", lost=True)
+    desk.commit()
+    assert other.value[0].attempt == 3
+
+
+def test_a_poll_whose_task_is_no_longer_wanted_stays_open():
+    desk = Desk()
+    desk.run()
+    desk.unregister("a")
+    poll = desk.poll("b")
+    reply = req.SignalWorkflowExecution(NAMESPACE, "order", "x")  # type: ignore[arg-type]
+    desk.core.handle(reply, lambda *_: None, desk.now)
+    desk.core.handle(req.TerminateWorkflowExecution(NAMESPACE, "order"), lambda *_: None, desk.now)  # type: ignore[arg-type]
+    desk.core.hand_out()
+    desk.commit()
+    assert not poll.done
+    desk.send(start("next"))
+    assert poll.value[0].run.workflow_id == "next"
+
+
+def test_waking_concerns_suspended_runs_of_these_types_in_this_queue_and_namespace():
+    desk = Desk()
+    poll = desk.poll()
+    desk.send(start())
+    for _ in range(2):
+        (task,) = poll.value
+        poll = desk.poll()
+        desk.send(req.RespondWorkflowTaskFailed(task.token, BUG, Failure("bug")))
+        desk.commit()
+    assert not poll.done
+    types = frozenset({"Order"})
+    assert desk.ask(req.WakeWorkflowTasks("elsewhere", QUEUE, types)) == 0
+    assert desk.ask(req.WakeWorkflowTasks(NAMESPACE, "other", types)) == 0
+    assert desk.ask(req.WakeWorkflowTasks(NAMESPACE, QUEUE, frozenset({"Other"}))) == 0
+    assert desk.ask(req.WakeWorkflowTasks(NAMESPACE, QUEUE, types)) == 1
+    assert poll.value[0].attempt == 3
+
+
+def test_a_heartbeat_tells_of_a_requested_cancellation():
+    desk = Desk()
+    task = desk.running()
+    heartbeat = req.RecordActivityTaskHeartbeat(task.token)
+    assert desk.ask(heartbeat) == req.RecordActivityTaskHeartbeatResponse(False)
+    poll = desk.poll()
+    desk.send(signal("stop"))
+    desk.answer(poll.value[0], cmd.RequestCancelActivityTask(5))
+    assert desk.ask(heartbeat) == req.RecordActivityTaskHeartbeatResponse(True)
+
+
+# --- a commit that fails ----------------------------------------------------------------------------------------------
+
+
+def test_after_a_failed_commit_the_caller_gets_the_error_and_the_service_goes_on():
+    desk = Desk()
+    poll = desk.poll_activities()
+    tasks = desk.poll()
+    started = desk.send(start())
+    answered = desk.answer(tasks.value[0], activity())
+    desk.fail()
+    assert isinstance(started.error, WriteFailed)
+    assert isinstance(answered.error, WriteFailed)
+    assert desk.history() == ()
+    assert not desk.core.busy
+    assert desk.core.next_due() is None
+    with pytest.raises(ExecutionNotFound):
+        desk.ask(signal("x"))
+    assert not poll.done, "the worker's poll stays open"
+    tasks = desk.poll()
+    assert desk.ask(start()).started
+    desk.answer(tasks.value[0], activity())
+    desk.commit()
+    assert poll.value[0].activity_id == "1"
+
+
+def test_a_lost_signal_leaves_no_trace_not_even_in_an_answer_that_saw_it():
+    desk = Desk()
+    desk.run()
+    first, second = desk.poll(), desk.poll()
+    lost = desk.send(signal("lost"))
+    (saw_lost,) = first.value
+    desk.fail()
+    assert isinstance(lost.error, WriteFailed)
+    desk.send(signal("kept"))
+    desk.commit()
+    (saw_kept,) = second.value
+    # Both tasks have the same ids, and only the second has a history that exists.
+    assert (saw_kept.token.scheduled_event_id, saw_kept.token.started_event_id) == (
+        saw_lost.token.scheduled_event_id,
+        saw_lost.token.started_event_id,
+    )
+    assert saw_kept.first_event_id == 1
+    late = desk.answer(saw_lost, cmd.RecordMarker("lost"))
+    desk.commit()
+    assert isinstance(late.error, ExecutionNotFound)
+    desk.answer(saw_kept, cmd.RecordMarker("kept"))
+    desk.commit()
+    assert desk.names()[-1] == "MarkerRecorded"
+    assert desk.history()[-1].attributes.marker_name == "kept"  # type: ignore[union-attr]
+    signals = [e.attributes.signal_name for e in desk.history() if e.stored_name == "WorkflowExecutionSignaled"]  # type: ignore[union-attr]
+    assert signals == ["kept"]
+
+
+def test_what_was_to_fall_due_in_a_lost_future_does_not():
+    desk = Desk()
+    desk.run()
+    first, second = desk.poll(), desk.poll()
+    desk.send(signal("x"))
+    desk.commit()
+    desk.answer(first.value[0], cmd.StartTimer("1", SECOND))
+    desk.fail()
+    desk.commit()
+    desk.answer(second.value[0], cmd.StartTimer("1", 100 * SECOND))  # the same event id, another time
+    desk.commit()
+    desk.advance(50)
+    desk.commit()
+    assert desk.names()[-1] == "TimerStarted"
+    desk.advance(50)
+    desk.commit()
+    assert "TimerFired" in desk.names()
+
+
+def test_a_completion_that_could_not_be_stored_can_be_sent_again():
+    desk = Desk()
+    task = desk.running()
+    reply = desk.send(req.RespondActivityTaskCompleted(task.token, value("done")))
+    desk.fail()
+    assert isinstance(reply.error, WriteFailed)
+    assert desk.ask(req.RespondActivityTaskCompleted(task.token, value("done"))) is None
+    assert "ActivityTaskCompleted" in desk.names()
+
+
+def test_an_attempt_whose_start_could_not_be_stored_begins_as_the_first_one():
+    desk = Desk()
+    desk.run(activity(retry_policy=RetryPolicy(maximum_attempts=1)))
+    poll = desk.poll_activities()
+    desk.fail()
+    assert not poll.done
+    desk.commit()
+    assert poll.value[0].attempt == 1
+
+
+def test_whoever_waits_for_a_run_goes_on_waiting():
+    desk = Desk()
+    desk.run()
+    wait = req.GetWorkflowExecutionHistory(NAMESPACE, "order", wait_new_event=True, close_event_only=True)  # type: ignore[arg-type]
+    result = desk.send(wait)
+    first, second = desk.poll(), desk.poll()
+    desk.send(signal("x"))
+    desk.answer(first.value[0], COMPLETE)
+    desk.fail()
+    assert not result.done
+    desk.ask(signal("y"))
+    desk.answer(second.value[0], COMPLETE)
+    desk.commit()
+    assert [event.stored_name for event in result.value.events] == ["WorkflowExecutionCompleted"]
+
+
+def test_whoever_waits_for_a_run_that_is_no_more_gets_the_error():
+    desk = Desk()
+    desk.send(start())
+    wait = req.GetWorkflowExecutionHistory(NAMESPACE, "order", wait_new_event=True, close_event_only=True)  # type: ignore[arg-type]
+    result = desk.send(wait)
+    desk.fail()
+    assert isinstance(result.error, WriteFailed)
+
+
+def test_a_query_that_may_have_seen_what_was_lost_gets_the_error():
+    desk = Desk()
+    desk.run()
+    poll = desk.poll()
+    desk.send(signal("x"))
+    reply = desk.query()
+    desk.answer(poll.value[0])
+    desk.fail()
+    assert isinstance(reply.error, WriteFailed)
+
+
+def test_other_runs_are_not_touched_by_a_failed_commit():
+    desk = Desk()
+    desk.run(cmd.StartTimer("1", 5 * SECOND))
+    desk.send(start("other"))
+    desk.fail()
+    desk.advance(5)
+    desk.commit()
+    assert "TimerFired" in desk.names()
+
+
+def test_a_run_whose_commit_failed_keeps_what_was_durable():
+    desk = Desk()
+    task = desk.running(heartbeat_timeout=5 * SECOND)
+    desk.send(signal("x"))
+    desk.fail()
+    assert desk.core.busy, "the attempt runs on"
+    desk.advance(5)
+    desk.commit()
+    with pytest.raises(ExecutionNotFound):
+        desk.ask(req.RespondActivityTaskCompleted(task.token))
+
+
+# --- the end of the service -------------------------------------------------------------------------------------------
+
+
+def test_the_end_answers_everybody_once():
+    desk = Desk()
+    desk.run()
+    wait = req.GetWorkflowExecutionHistory(NAMESPACE, "order", wait_new_event=True, close_event_only=True)  # type: ignore[arg-type]
+    waiting = desk.send(wait)
+    polls = [desk.poll("b"), desk.poll_activities("b")]
+    started = desk.send(start("other"))
+    query = desk.send(req.QueryWorkflow(NAMESPACE, "other", "state"))  # type: ignore[arg-type]
+    error = RPCError("closed", 14)  # type: ignore[arg-type]
+    desk.core.refuse_all(error)
+    assert [reply.error for reply in (waiting, started, query)] == [error, error, error]
+    assert polls[1].value == ()
+    assert polls[0].done
+
+
+# --- recovery ---------------------------------------------------------------------------------------------------------
+
+
+def test_recovery_gives_buffered_events_their_place():
+    desk = Desk()
+    desk.run()
+    desk.poll()
+    desk.send(signal("one"))
+    desk.commit()
+    desk.ask(signal("two"))
+    again = desk.restarted()
+    again.commit()
+    assert again.recovered == 1
+    assert again.names()[-3:] == ["WorkflowExecutionSignaled", "WorkflowTaskScheduled", "WorkflowExecutionSignaled"]
+
+
+def test_time_does_not_go_back_over_a_restart():
+    desk = Desk()
+    task = desk.running(heartbeat_timeout=50 * SECOND)
+    desk.now += 20 * SECOND
+    desk.ask(req.RecordActivityTaskHeartbeat(task.token))
+    again = desk.restarted(now=START)  # a clock that was set back
+    assert again.core.now == START + 20 * SECOND
+
+
+def test_a_run_whose_time_ran_out_meanwhile_times_out_before_anything_else_happens_to_it():
+    desk = Desk()
+    poll = desk.poll_activities()
+    desk.run(activity(), run_timeout=100 * SECOND)
+    assert poll.done
+    again = desk.restarted(now=START + 1000 * SECOND)
+    again.commit()
+    assert again.names()[-2:] == ["ActivityTaskScheduled", "WorkflowExecutionTimedOut"]
