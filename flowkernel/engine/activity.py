@@ -355,7 +355,7 @@ def _heartbeat_missed(draft: Draft, pending: PendingActivity, deadline: Deadline
 
 def _backed_off(draft: Draft, pending: PendingActivity, _: Deadline) -> None:
     ready = replace(pending, state=SCHEDULED)
-    draft.state.own()
+    draft.state.own_activities()
     draft.state.activities[pending.scheduled_event_id] = ready
     _offer(draft, ready)
 

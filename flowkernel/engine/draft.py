@@ -39,7 +39,7 @@ class Draft:
 
     def __init__(self, execution: Execution, now: Instant) -> None:
         self.state = state = replace(execution)
-        state.borrowed = True
+        state.borrows_activities = state.borrows_timers = True
         self.now = now
         self.events: list[Event] = []
         self.records: list[Record] = []
@@ -86,7 +86,7 @@ class Draft:
 
     def transition(self) -> Transition:
         """What has been decided."""
-        self.state.borrowed = False
+        self.state.borrows_activities = self.state.borrows_timers = False
         return Transition(
             self.state.ref,
             tuple(self.events),

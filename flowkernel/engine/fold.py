@@ -158,7 +158,7 @@ def _task_attempt_failed(state: Execution, record: rec.WorkflowTaskAttemptFailed
 
 
 def _activity_scheduled(state: Execution, event: Event, attributes: ev.ActivityTaskScheduled) -> None:
-    state.own()
+    state.own_activities()
     expiration = _after(event.event_time, attributes.schedule_to_close_timeout)
     state.activities[event.event_id] = PendingActivity(
         attributes,
@@ -171,14 +171,14 @@ def _activity_scheduled(state: Execution, event: Event, attributes: ev.ActivityT
 
 
 def _activity_closed(state: Execution, _: Event, attributes: Any) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.pop(attributes.scheduled_event_id, None)
     if pending is not None:
         state.activity_ids.pop(pending.scheduled.activity_id, None)
 
 
 def _activity_cancel_requested(state: Execution, event: Event, attributes: ev.ActivityTaskCancelRequested) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.get(attributes.scheduled_event_id)
     if pending is not None:
         changed = replace(pending, cancel_requested_event_id=event.event_id)
@@ -186,7 +186,7 @@ def _activity_cancel_requested(state: Execution, event: Event, attributes: ev.Ac
 
 
 def _attempt_started(state: Execution, record: rec.ActivityAttemptStarted) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.get(record.scheduled_event_id)
     if pending is not None:
         state.activities[record.scheduled_event_id] = replace(
@@ -200,7 +200,7 @@ def _attempt_started(state: Execution, record: rec.ActivityAttemptStarted) -> No
 
 
 def _attempt_failed(state: Execution, record: rec.ActivityAttemptFailed) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.get(record.scheduled_event_id)
     if pending is not None:
         waits = record.next_attempt_time > record.time
@@ -217,14 +217,14 @@ def _attempt_failed(state: Execution, record: rec.ActivityAttemptFailed) -> None
 
 
 def _attempt_released(state: Execution, record: rec.ActivityAttemptReleased) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.get(record.scheduled_event_id)
     if pending is not None:
         state.activities[record.scheduled_event_id] = replace(pending, state=ActivityState.RELEASED)
 
 
 def _heartbeat(state: Execution, record: rec.ActivityHeartbeatRecorded) -> None:
-    state.own()
+    state.own_activities()
     pending = state.activities.get(record.scheduled_event_id)
     if pending is not None:
         state.activities[record.scheduled_event_id] = replace(
@@ -236,14 +236,14 @@ def _heartbeat(state: Execution, record: rec.ActivityHeartbeatRecorded) -> None:
 
 
 def _timer_started(state: Execution, event: Event, attributes: ev.TimerStarted) -> None:
-    state.own()
+    state.own_timers()
     state.timers[attributes.timer_id] = PendingTimer(
         attributes.timer_id, event.event_id, event.event_time + attributes.start_to_fire_timeout, event.event_time
     )
 
 
 def _timer_ended(state: Execution, _: Event, attributes: ev.TimerFired | ev.TimerCanceled) -> None:
-    state.own()
+    state.own_timers()
     state.timers.pop(attributes.timer_id, None)
 
 

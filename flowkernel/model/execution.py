@@ -89,7 +89,8 @@ class PendingTimer(msgspec.Struct, frozen=True, gc=False):
 class Execution(msgspec.Struct):
     """One run as the engine sees it.
 
-    ``borrowed`` says that the dicts still belong to the execution of which this is a copy; `own` them before a change.
+    A copy shares its dicts with the execution that it was made from, until it owns them: call `own_activities` or `own_timers`
+    before a change.
     """
 
     ref: RunRef
@@ -110,20 +111,26 @@ class Execution(msgspec.Struct):
     signal_request_ids: frozenset[str] = frozenset()
     start_request_id: str = ""
     run_expiration_time: Instant = 0
-    borrowed: bool = False
+    borrows_activities: bool = False
+    borrows_timers: bool = False
 
     @property
     def open(self) -> bool:
         """Whether the run can still get events."""
         return self.status is WorkflowExecutionStatus.RUNNING
 
-    def own(self) -> None:
-        """Copy what is shared with another execution."""
-        if self.borrowed:
-            self.activities = dict(self.activities)
-            self.activity_ids = dict(self.activity_ids)
-            self.timers = dict(self.timers)
-            self.borrowed = False
+    def own_activities(self) -> None:
+        """Copy the activities if they are shared with another execution."""
+        if self.borrows_activities:
+            self.activities = self.activities.copy()
+            self.activity_ids = self.activity_ids.copy()
+            self.borrows_activities = False
+
+    def own_timers(self) -> None:
+        """Copy the timers if they are shared with another execution."""
+        if self.borrows_timers:
+            self.timers = self.timers.copy()
+            self.borrows_timers = False
 
     @property
     def task_timeout(self) -> Duration:

@@ -6,6 +6,6 @@ suite that every store passes.
 
 from __future__ import annotations
 
-from flowkernel.testing.environment import ActivityEnvironment, WorkflowEnvironment
+from flowkernel.testing.environment import ActivityEnvironment, WorkflowEnvironment, WorkflowStuckError
 
-__all__ = ["ActivityEnvironment", "WorkflowEnvironment"]
+__all__ = ["ActivityEnvironment", "WorkflowEnvironment", "WorkflowStuckError"]

@@ -12,10 +12,14 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from flowkernel import common
+from flowkernel.api import Change
 from flowkernel.client import Client, open_client
 from flowkernel.converter import DataConverter
 from flowkernel.durations import duration as nanoseconds
+from flowkernel.model.errors import FlowkernelError
+from flowkernel.model.failures import Failure
 from flowkernel.model.ids import SECOND
+from flowkernel.model.records import WorkflowTaskAttemptFailed
 from flowkernel.model.requests import GetWorkflowExecutionHistory, GetWorkflowExecutionHistoryResponse
 from flowkernel.replay.definitions import ACTIVITY_MARK, ActivityDefinition
 from flowkernel.replay.options import TimeSpan
@@ -30,7 +34,7 @@ from flowkernel.worker.context import (
     current_activity,
 )
 
-__all__ = ["ActivityEnvironment", "WorkflowEnvironment"]
+__all__ = ["ActivityEnvironment", "WorkflowEnvironment", "WorkflowStuckError"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,6 +147,33 @@ class _LocalEnvironment(WorkflowEnvironment):
         await asyncio.to_thread(self._client.close)
 
 
+_STUCK_AFTER = 10
+"""Failures in a row after which code that fails will not mend itself."""
+
+
+class WorkflowStuckError(FlowkernelError):
+    """The code of a workflow whose result is awaited keeps failing, and time would be skipped for ever.
+
+    Args:
+        workflow_id: which.
+        attempt: how often it was tried.
+        failure: what happened the last time.
+    """
+
+    def __init__(self, workflow_id: str, attempt: int, failure: Failure | None) -> None:
+        kind = getattr(failure.info, "type", "") if failure is not None else ""
+        what = f"{kind}: {failure.message}" if failure is not None else "another event came each time"
+        super().__init__(
+            f"workflow {workflow_id!r} has no result: its code failed {attempt} times, the last time with {what.rstrip('.')}. "
+            f"The execution is suspended until better code is registered"
+        )
+
+
+def _give_up(closed: asyncio.Future[Any], error: WorkflowStuckError) -> None:
+    # As the cancellation's message: only the one who waits may raise it.
+    closed.cancel(error)
+
+
 class _SkippingClient(Client):
     """Lets time be skipped while a result is awaited."""
 
@@ -159,12 +190,29 @@ class _SkippingClient(Client):
     async def await_close(self, request: GetWorkflowExecutionHistory) -> GetWorkflowExecutionHistoryResponse:
         if not self.skips:
             return await super().await_close(request)
+        loop = asyncio.get_running_loop()
+        closed = asyncio.ensure_future(super().await_close(request))
+
+        def look(changes: Sequence[Change]) -> None:
+            for change in changes:
+                if change.run.workflow_id == request.workflow_id:
+                    for record in change.records:
+                        if isinstance(record, WorkflowTaskAttemptFailed) and record.attempt >= _STUCK_AFTER:
+                            error = WorkflowStuckError(request.workflow_id, record.attempt, record.failure)
+                            loop.call_soon_threadsafe(_give_up, closed, error)
+
+        unsubscribe = self.service.subscribe(look)
         # The request itself makes the service look at the clock again.
         self._clock.allow()
         try:
-            return await super().await_close(request)
+            return await closed
+        except asyncio.CancelledError as cancelled:
+            if closed.cancelled() and cancelled.args and isinstance(cancelled.args[0], WorkflowStuckError):
+                raise cancelled.args[0] from None
+            raise
         finally:
             self._clock.forbid()
+            unsubscribe()
 
 
 class _SkippingEnvironment(WorkflowEnvironment):

@@ -1,7 +1,7 @@
 """Keeps effects out of workflow code at run time, for what can be seen there: files, sockets, processes, threads, sleeping.
 
-Python reports such calls to audit hooks. A hook cannot be removed again, so one is installed, with the first worker, that looks
-at a flag of the calling thread first: everywhere but in workflow code it does nothing.
+Python reports such calls to audit hooks; what older versions do not report is wrapped. A hook cannot be removed again, so one is
+installed, with the first worker, that looks at a flag of the calling thread first: elsewhere than in workflow code it does nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from flowkernel.replay.current import unrestricted
 from flowkernel.replay.errors import UnsupportedInWorkflow
 
 
@@ -75,7 +76,7 @@ def _trusted() -> bool:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     words = _WATCHED.get(event)
-    if words is None or not getattr(_state, "guarded", False) or _trusted():
+    if words is None or not getattr(_state, "guarded", False) or unrestricted.get() or _trusted():
         return
     raise RestrictedWorkflowAccessError(words(args), _INSTEAD.get(event))
 
@@ -90,6 +91,16 @@ def _reporting_sleep(seconds: float, /) -> None:
     _sleep(seconds)
 
 
+_start = threading.Thread.start
+
+
+@functools.wraps(_start)
+def _reporting_start(self: threading.Thread) -> None:
+    if getattr(_state, "guarded", False):
+        _hook("_thread.start_new_thread", ())
+    _start(self)
+
+
 _install_lock = threading.Lock()
 _installed = False
 
@@ -102,6 +113,8 @@ def install() -> None:
             sys.addaudithook(_hook)
             if sys.version_info < (3, 13):  # from then on Python reports it itself
                 time.sleep = _reporting_sleep
+            if sys.version_info < (3, 12):
+                threading.Thread.start = _reporting_start
             _installed = True
 
 
@@ -113,14 +126,3 @@ def guarded() -> Generator[None]:
         yield
     finally:
         _state.guarded = False
-
-
-@contextmanager
-def unguarded() -> Generator[None]:
-    """An exception to `guarded`, for ``workflow.unsafe.sandbox_unrestricted``."""
-    before = getattr(_state, "guarded", False)
-    _state.guarded = False
-    try:
-        yield
-    finally:
-        _state.guarded = before

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from flowkernel.replay.current import current, maybe_current
+from flowkernel.replay.current import current, maybe_current, unrestricted
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -16,7 +16,6 @@ else:
     _Adapter = logging.LoggerAdapter
 
 _passed_through: ContextVar[bool] = ContextVar("flowkernel_imports_passed_through", default=False)
-_unrestricted: ContextVar[bool] = ContextVar("flowkernel_sandbox_unrestricted", default=False)
 
 
 class LoggerAdapter(_Adapter):
@@ -97,17 +96,17 @@ class unsafe:  # noqa: N801 - the SDK's name
     @staticmethod
     def is_sandbox_unrestricted() -> bool:
         """Whether this is inside of `sandbox_unrestricted`."""
-        return _unrestricted.get()
+        return unrestricted.get()
 
     @staticmethod
     @contextmanager
     def sandbox_unrestricted() -> Generator[None]:
-        """Marks code that is known to be deterministic though it may not look so. Checkers of workflow code respect it."""
-        token = _unrestricted.set(True)
+        """Lets code inside the block do what workflow code may not: it vouches for being the same in every replay."""
+        token = unrestricted.set(True)
         try:
             yield
         finally:
-            _unrestricted.reset(token)
+            unrestricted.reset(token)
 
     @staticmethod
     def is_imports_passed_through() -> bool:

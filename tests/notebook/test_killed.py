@@ -21,7 +21,7 @@ STEPS = range(1, 11)
 KILLED = 5
 
 LOAD = "%load_ext flowkernel"
-# The fifth step opens a named pipe to read from it, which blocks until the test opens it to write: no clock decides when the kill falls.
+# Opening a named pipe blocks until the other end is opened too: so the test, and no clock, decides when the kill falls.
 ACTIVITY = """
 from pathlib import Path
 from flowkernel import activity, workflow

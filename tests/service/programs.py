@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
 
-from simulation import (
+from simulated_world import (
     NAMESPACE,
     QUEUE,
     WORKFLOW_ID,

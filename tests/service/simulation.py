@@ -10,20 +10,30 @@ requested. The client speaks when nothing else can happen without time passing. 
 
 from __future__ import annotations
 
-import enum
-import inspect
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
+from simulated_worker import SimulatedWorker
+from simulated_world import (
+    NAMESPACE,
+    QUEUE,
+    START,
+    WORKFLOW_ID,
+    Crashed,
+    Mend,
+    Place,
+    Program,
+    Send,
+    SendDuringTask,
+    Sleep,
+    Step,
+    World,
+)
 
-from flowkernel.converter import DataConverter
-from flowkernel.exceptions import ApplicationError, CancelledError
 from flowkernel.model import requests as req
-from flowkernel.model.errors import ExecutionNotFound, RPCError, StoreError, WriteFailed
+from flowkernel.model.errors import RPCError, StoreError, WriteFailed
 from flowkernel.model.events import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -35,321 +45,15 @@ from flowkernel.model.events import (
     WorkflowTaskCompleted,
 )
 from flowkernel.model.ids import SECOND, Instant, RunId
-from flowkernel.model.policies import WorkflowTaskFailedCause
 from flowkernel.model.records import ActivityAttemptStarted, EventBuffered
-from flowkernel.model.tasks import ActivityTask, WorkflowTask
+from flowkernel.model.tasks import ActivityTask
 from flowkernel.model.transition import Transition
-from flowkernel.replay import OutdatedInstance, WorkflowCodeError, WorkflowDefinition, WorkflowInstance
 from flowkernel.service.core import Core
 from flowkernel.service.recovery import recover
 from flowkernel.store.memory import MemoryStore
 
-NAMESPACE, QUEUE, WORKFLOW_ID = "default", "queue", "order"
-START: Instant = 1_767_225_600 * SECOND
 ENDS = (ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskTimedOut, ActivityTaskCanceled)
-CONVERTER = DataConverter.default
 MAXIMUM_TURNS = 20_000
-
-
-class Place(enum.Enum):
-    """Where in a commit something goes wrong."""
-
-    BEFORE_STORE = "the batch is lost"
-    BEFORE_REPLIES = "the batch is stored, nobody was told"
-    AFTER_REPLIES = "everybody was told, then the process died"
-    REFUSED = "the store refuses the batch, the process lives on"
-
-
-CRASHES = (Place.BEFORE_STORE, Place.BEFORE_REPLIES, Place.AFTER_REPLIES)
-
-
-class Crashed(Exception):
-    """The process died."""
-
-
-@dataclass(frozen=True)
-class Beat:
-    """A heartbeat with these details."""
-
-    details: tuple[Any, ...] = ()
-
-
-class Released(Exception):
-    """The attempt will be completed by somebody else."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What an activity knows of itself."""
-
-    world: World
-    activity_id: str
-    attempt: int
-    heartbeat_details: tuple[Any, ...]
-
-
-@dataclass
-class World:
-    """What outlives a crash beside the store."""
-
-    attempts: Counter[tuple[str, int, int]] = field(default_factory=Counter)
-    """How often each attempt ran: by run id, scheduled event id and attempt."""
-    effects: Counter[str] = field(default_factory=Counter)
-    """How often each activity did its work to the end: by activity id."""
-    notes: list[Any] = field(default_factory=list)
-
-
-# --- what the client does ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Send:
-    """Ask something of the service, again and again until it is answered."""
-
-    request: Any
-
-
-@dataclass(frozen=True)
-class SendDuringTask:
-    """Ask something while a worker holds a workflow task, and see it committed before the task is answered.
-
-    ``after`` is how many workflow tasks have been completed before.
-    """
-
-    request: Any
-    after: int
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """Let this many seconds pass before the next step."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Mend:
-    """Put other code in the place of the workflow's, and wake what was suspended."""
-
-    definition: WorkflowDefinition
-
-
-Step = Send | SendDuringTask | Sleep | Mend
-
-
-@dataclass(frozen=True)
-class Program:
-    """A workflow, its activities and what a client does with it."""
-
-    workflow: Callable[..., Any]
-    activities: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    client: tuple[Step, ...] = ()
-    args: tuple[Any, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def definition(self) -> WorkflowDefinition:
-        return WorkflowDefinition.of_function(self.workflow, name="program")
-
-    @property
-    def start(self) -> req.StartWorkflowExecution:
-        """The request that starts it."""
-        return req.StartWorkflowExecution(
-            NAMESPACE, WORKFLOW_ID, "program", QUEUE, payloads(*self.args), request_id="start", **self.options
-        )
-
-
-def payloads(*values: Any) -> tuple[Any, ...]:
-    return tuple(CONVERTER.payload_converter.to_payloads(list(values)))
-
-
-def values(found: Sequence[Any]) -> list[Any]:
-    return CONVERTER.payload_converter.from_payloads(list(found))
-
-
-def signal(name: str, *args: Any, request_id: str) -> req.SignalWorkflowExecution:
-    return req.SignalWorkflowExecution(NAMESPACE, WORKFLOW_ID, name, payloads(*args), request_id=request_id)
-
-
-# --- the worker -------------------------------------------------------------------------------------------------------
-
-
-class _Running:
-    """An activity attempt that takes time."""
-
-    def __init__(self, task: ActivityTask, code: Generator[Any, Any, Any], wake: Instant) -> None:
-        self.task, self.code, self.wake = task, code, wake
-        self.cancel_requested = False
-
-
-class SimulatedWorker:
-    """Takes tasks one after the other. Keeps runs cached for as long as it lives."""
-
-    def __init__(self, simulation: Simulation, number: int) -> None:
-        self.simulation = simulation
-        self.worker_id = f"worker-{number}"
-        self.inbox: deque[WorkflowTask | ActivityTask] = deque()
-        self.running: list[_Running] = []
-        self.cache: dict[RunId, WorkflowInstance] = {}
-        self.dead = False
-        self._poll(req.PollWorkflowTasks, 2)
-        self._poll(req.PollActivityTasks, 5)
-
-    def _send(self, request: Any, reply: Callable[[Any, BaseException | None], None] | None = None) -> None:
-        def guarded(answer: Any, error: BaseException | None) -> None:
-            if reply is not None and not self.dead:
-                reply(answer, error)
-
-        self.simulation.messages.append((request, guarded))
-
-    def _poll(self, kind: Any, count: int) -> None:
-        def take(tasks: Any, error: BaseException | None) -> None:
-            assert error is None
-            assert tasks, "a registered worker's poll is answered with tasks"
-            self.inbox.extend(tasks)
-            self._poll(kind, count)
-
-        self._send(kind(NAMESPACE, QUEUE, self.worker_id, count), take)
-
-    def die(self) -> None:
-        """The process is gone. The code's objects are torn down for Python's sake; they may not say anything any more."""
-        self.dead = True
-        for instance in self.cache.values():
-            instance.evict()
-        for attempt in self.running:
-            attempt.code.close()
-
-    # --- workflow tasks ---------------------------------------------------------------------------------------------
-
-    def work(self) -> None:
-        """Do the next task."""
-        task = self.inbox.popleft()
-        if isinstance(task, ActivityTask):
-            self._begin(task)
-            return
-        if self.simulation.speak_during_task():
-            self.inbox.appendleft(task)
-            return
-        self._activate(task)
-
-    def _activate(self, task: WorkflowTask) -> None:
-        run_id = task.run.run_id
-        if task.first_event_id == 1:
-            self.evict(run_id)  # the service says that this worker does not keep the run
-        instance = self.cache.get(run_id)
-        if instance is None and task.first_event_id != 1:
-            self._fetch(task)
-            return
-        if instance is None:
-            instance = WorkflowInstance(self.simulation.definition, task.run, CONVERTER)
-            self.cache[run_id] = instance
-        assert task.token is not None
-        try:
-            commands = instance.activate(task.events)
-        except OutdatedInstance:
-            self.evict(run_id)
-            self._fetch(task)
-            return
-        except WorkflowCodeError as error:
-            self.evict(run_id)
-            failure = CONVERTER.failure_converter.to_failure(error.__cause__ or error, CONVERTER.payload_converter)
-            cause = WorkflowTaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
-            self._send(req.RespondWorkflowTaskFailed(task.token, cause, failure, self.worker_id))
-            return
-        cached = not instance.closed
-        if not cached:
-            self.evict(run_id)
-        answer = req.RespondWorkflowTaskCompleted(task.token, commands, self.worker_id, cached)
-        self._send(answer, lambda _, error: self.evict(run_id) if error is not None else None)
-
-    def _fetch(self, task: WorkflowTask) -> None:
-        def go_on(history: Any, error: BaseException | None) -> None:
-            assert error is None
-            before = [event for event in history.events if event.event_id < task.first_event_id]
-            self.inbox.appendleft(replace(task, events=(*before, *task.events), first_event_id=1))
-
-        self._send(req.GetWorkflowExecutionHistory(NAMESPACE, task.run.workflow_id, task.run.run_id), go_on)
-
-    def evict(self, run_id: RunId) -> None:
-        instance = self.cache.pop(run_id, None)
-        if instance is not None:
-            instance.evict()
-
-    # --- activities -------------------------------------------------------------------------------------------------
-
-    def _begin(self, task: ActivityTask) -> None:
-        simulation, world = self.simulation, self.simulation.world
-        simulation.check_attempt(task)
-        world.attempts[task.token.run.run_id, task.token.scheduled_event_id, task.attempt] += 1
-        context = Attempt(world, task.activity_id, task.attempt, tuple(values(task.heartbeat_details)))
-        fn = simulation.program.activities[task.activity_type]
-        code = _as_generator(fn, context, values(task.input))
-        running = _Running(task, code, simulation.now)
-        self.running.append(running)
-        self._resume(running, None)
-
-    def next_wake(self) -> Instant | None:
-        """When an attempt has worked for as long as it wanted."""
-        return min((attempt.wake for attempt in self.running), default=None)
-
-    def wake(self) -> None:
-        """Let attempts go on whose time has come."""
-        for attempt in [attempt for attempt in self.running if attempt.wake <= self.simulation.now]:
-            self._resume(attempt, attempt.cancel_requested)
-
-    def _resume(self, attempt: _Running, value: Any) -> None:
-        token = attempt.task.token
-        try:
-            while True:
-                wish = attempt.code.send(value)
-                if isinstance(wish, Beat):
-                    self._beat(attempt, wish)
-                    value = attempt.cancel_requested
-                else:
-                    attempt.wake = self.simulation.now + int(wish * SECOND)
-                    return
-        except StopIteration as done:
-            self.simulation.world.effects[attempt.task.activity_id] += 1
-            self._report(req.RespondActivityTaskCompleted(token, payloads(done.value)))
-        except Released:
-            self._report(req.ReleaseActivityTask(token))
-        except CancelledError:
-            self._report(req.RespondActivityTaskCanceled(token))
-        except ApplicationError as error:
-            failure = CONVERTER.failure_converter.to_failure(error, CONVERTER.payload_converter)
-            self._report(req.RespondActivityTaskFailed(token, failure))
-        self.running.remove(attempt)
-
-    def _beat(self, attempt: _Running, beat: Beat) -> None:
-        def heard(answer: Any, error: BaseException | None) -> None:
-            attempt.cancel_requested = isinstance(error, ExecutionNotFound) or (answer is not None and answer.cancel_requested)
-
-        self._send(req.RecordActivityTaskHeartbeat(attempt.task.token, payloads(*beat.details)), heard)
-
-    def _report(self, request: Any) -> None:
-        """Say how the attempt ended; again, when the store could not take it."""
-
-        def heard(_: Any, error: BaseException | None) -> None:
-            if isinstance(error, StoreError):
-                self._report(request)
-            else:
-                assert error is None or isinstance(error, RPCError)
-
-        self._send(request, heard)
-
-
-def _as_generator(fn: Callable[..., Any], context: Attempt, args: list[Any]) -> Generator[Any, Any, Any]:
-    if inspect.isgeneratorfunction(fn):
-        return fn(context, *args)
-
-    def plain() -> Generator[Any, Any, Any]:
-        return fn(context, *args)
-        yield  # makes this a generator
-
-    return plain()
-
-
-# --- everything together ------------------------------------------------------------------------------------------------
 
 
 class Simulation:

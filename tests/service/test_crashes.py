@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from outline import by_name, outline
 from programs import ONE_AT_A_TIME, SEVERAL_AT_ONCE, only_once, slow
-from simulation import CRASHES, ENDS, NAMESPACE, Place, Program, Simulation, values
+from simulated_world import CRASHES, NAMESPACE, Place, Program, values
+from simulation import ENDS, Simulation
 
 from flowkernel.model import events as ev
 from flowkernel.model.failures import RetryState

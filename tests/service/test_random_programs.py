@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 from outline import by_name
-from simulation import CONVERTER, Attempt, Place, Program, Send, Simulation, signal
+from simulated_world import CONVERTER, Attempt, Place, Program, Send, signal
+from simulation import Simulation
 from test_crashes import check_ending
 
 from flowkernel import workflow

@@ -66,8 +66,8 @@ INSTEAD = " is not possible in workflow code, because a replay could not repeat 
         ("system", "os.system(b'true')" + INSTEAD),
         ("remove", "removing the file '/nowhere'" + INSTEAD),
         ("list", "listing the folder '/'" + INSTEAD),
-        ("to_thread", "run_in_executor" + INSTEAD),
-        ("stream", "create_connection" + INSTEAD),
+        ("to_thread", "running a function on a thread or process (asyncio.to_thread, loop.run_in_executor)" + INSTEAD),
+        ("stream", "opening a network connection" + INSTEAD),
     ],
 )
 async def test_effects_are_refused(lab: Lab, what: str, text: str) -> None:

@@ -1,0 +1,184 @@
+"""A real JupyterLab, and a real browser that looks at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_STARTUP = 60.0
+"""Seconds until the server must have said where it listens."""
+_PATIENCE = 45_000
+"""Milliseconds until the page must show what a test waits for."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running server."""
+
+    url: str
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if executable is None:
+        pytest.skip(
+            f"NO BROWSER: JupyterLab was not looked at. Install one of {', '.join(_BROWSERS)}, for example: apt install chromium"
+        )
+    # Not for the whole session: while it lives, this thread has a running event loop, in which other tests could not start theirs.
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(pytestconfig: pytest.Config) -> Path:
+    """Where screenshots go, to be looked at."""
+    folder = pytestconfig.rootpath / "artifacts" / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _settings(folder: Path, theme: str) -> Path:
+    settings = folder / "user-settings"
+    for plugin, name, value in (
+        ("apputils-extension", "themes", {"theme": theme}),
+        ("apputils-extension", "notification", {"fetchNews": "false", "checkForUpdates": False}),
+    ):
+        file = settings / "@jupyterlab" / plugin / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value))
+    return settings
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class _Server:
+    """A server process. A thread reads its log to the end, so that the pipe never fills."""
+
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+    up: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read, name="jupyter-log")
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                if "is running at" in line:
+                    self.up.put(True)
+        self.up.put(False)
+
+    def wait_until_up(self) -> None:
+        try:
+            up = self.up.get(timeout=_STARTUP)
+        except queue.Empty:
+            up = False
+        assert up, f"the server did not start:\n{''.join(self.log)}"
+
+    def stop(self) -> None:
+        self.process.terminate()  # it ends its kernels too
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join()
+
+
+@pytest.fixture
+def lab_folder(tmp_path: Path) -> Path:
+    """The folder that JupyterLab shows."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def start_lab(tmp_path: Path, lab_folder: Path) -> Iterator[Callable[[str], Lab]]:
+    """Starts JupyterLab, in the theme of the given name."""
+    running: list[_Server] = []
+
+    def start(theme: str) -> Lab:
+        port = _free_port()
+        environment = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "IPYTHONDIR": str(tmp_path / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+            "JUPYTER_DATA_DIR": str(tmp_path / "data"),
+            "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        environment.pop("FLOWKERNEL_DATABASE", None)
+        command = [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
+            *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="),
+            *(f"--ServerApp.root_dir={lab_folder}", f"--LabApp.user_settings_dir={_settings(tmp_path, theme)}"),
+            *(f"--LabApp.workspaces_dir={tmp_path / 'workspaces'}", "--LabApp.extension_manager=readonly"),
+        ]
+        # A session of its own, so that an interrupt of the tests does not end it before the test is told.
+        process = subprocess.Popen(
+            command, env=environment, cwd=lab_folder, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        server = _Server(process)
+        running.append(server)
+        server.wait_until_up()
+        return Lab(f"http://127.0.0.1:{port}")
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+class OpenNotebook(Protocol):
+    def __call__(self, lab: Lab, notebook: str, *, dark: bool = False) -> Page: ...
+
+
+@pytest.fixture
+def open_notebook(browser: Browser) -> OpenNotebook:
+    """Opens a notebook of a server, and waits for its kernel."""
+
+    def open_it(lab: Lab, notebook: str, *, dark: bool = False) -> Page:
+        page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="dark" if dark else "light")
+        page.set_default_timeout(_PATIENCE)
+        expect.set_options(timeout=_PATIENCE)
+        page.goto(f"{lab.url}/lab/tree/{notebook}?reset")
+        page.locator(".jp-Notebook").wait_for()
+        page.locator(".jp-StatusBar-Item", has_text="| Idle").filter(visible=True).wait_for()
+        return page
+
+    return open_it
