@@ -169,11 +169,6 @@ class WorkflowStuckError(FlowkernelError):
         )
 
 
-def _give_up(closed: asyncio.Future[Any], error: WorkflowStuckError) -> None:
-    # As the cancellation's message: only the one who waits may raise it.
-    closed.cancel(error)
-
-
 class _SkippingClient(Client):
     """Lets time be skipped while a result is awaited."""
 
@@ -193,22 +188,28 @@ class _SkippingClient(Client):
         loop = asyncio.get_running_loop()
         closed = asyncio.ensure_future(super().await_close(request))
 
+        stuck: list[WorkflowStuckError] = []
+
+        def give_up(error: WorkflowStuckError) -> None:
+            stuck.append(error)
+            closed.cancel()
+
         def look(changes: Sequence[Change]) -> None:
             for change in changes:
                 if change.run.workflow_id == request.workflow_id:
                     for record in change.records:
                         if isinstance(record, WorkflowTaskAttemptFailed) and record.attempt >= _STUCK_AFTER:
                             error = WorkflowStuckError(request.workflow_id, record.attempt, record.failure)
-                            loop.call_soon_threadsafe(_give_up, closed, error)
+                            loop.call_soon_threadsafe(give_up, error)
 
         unsubscribe = self.service.subscribe(look)
         # The request itself makes the service look at the clock again.
         self._clock.allow()
         try:
             return await closed
-        except asyncio.CancelledError as cancelled:
-            if closed.cancelled() and cancelled.args and isinstance(cancelled.args[0], WorkflowStuckError):
-                raise cancelled.args[0] from None
+        except asyncio.CancelledError:
+            if stuck:
+                raise stuck[0] from None
             raise
         finally:
             self._clock.forbid()

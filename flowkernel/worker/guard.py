@@ -1,7 +1,7 @@
 """Keeps effects out of workflow code at run time, for what can be seen there: files, sockets, processes, threads, sleeping.
 
 Python reports such calls to audit hooks; what older versions do not report is wrapped. A hook cannot be removed again, so one is
-installed, with the first worker, that looks at a flag of the calling thread first: elsewhere than in workflow code it does nothing.
+installed, with the first worker, that looks at a flag of the calling thread first: but for workflow code it does nothing.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip(
             f"NO BROWSER: JupyterLab was not looked at. Install one of {', '.join(_BROWSERS)}, for example: apt install chromium"
         )
-    # Not for the whole session: while it lives, this thread has a running event loop, in which other tests could not start theirs.
+    # Not for the whole session: while it lives, this thread has a running event loop, and other tests could not run theirs.
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
         yield made
