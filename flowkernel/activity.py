@@ -276,7 +276,7 @@ def client() -> Client:
     """
     make = _context().client
     if make is None:
-        raise RuntimeError("activity.client: this activity has no client, because it runs in a process of its own or a test gave it none")
+        raise RuntimeError("activity.client: there is none in a process of its own, or in a test that gave none")
     return cast("Client", make())
 
 

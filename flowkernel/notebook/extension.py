@@ -184,8 +184,8 @@ class Extension:
         names = ", ".join(sorted(info.run.workflow_id for info in found)[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         count = f"{len(found)} execution{'' if len(found) == 1 else 's'}"
-        verb = "carries on" if len(found) == 1 else "carry on"
-        print(f"{count} {verb}: {names}{more}. Each waits until the cell that defines its workflow has run.")  # noqa: T201
+        verb, which = ("carries on", "It") if len(found) == 1 else ("carry on", "Each")
+        print(f"{count} {verb}: {names}{more}. {which} waits until the cell that defines its workflow has run.")  # noqa: T201
 
     # --- executions -------------------------------------------------------------------------------------------------
 

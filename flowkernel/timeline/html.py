@@ -39,7 +39,8 @@ _VALUE_LIMIT = 600
 _MARKS_SHOWN = 8
 _NO_BREAK = "\u00a0"
 _LEFT = 'style="text-align: left"'
-_HEADINGS = ("Step", "State", "Started", "Took", "Attempts", "When")
+_HEADINGS = ("Step", "State", "Started", "Took", "When")
+_STRIP = f"width: 100%; min-width: {STRIP_WIDTH * 2 // 3}px; max-width: {STRIP_WIDTH}px"
 
 
 def render_html(timeline: Timeline, *, pictures: bool = True) -> str:
@@ -84,12 +85,12 @@ class _Table:
         axis = self._cells(blocks.axis_cells(ticks(span, 4), _COLUMNS, span), lambda: axis_strip(timeline, span))
         lines = [
             f'<table style="border-collapse: collapse">\n<thead><tr>{head}</tr></thead>\n<tbody>',
-            _line("<b>workflow</b>", status, "", duration_words(timeline.duration), "", run),
+            _line("<b>workflow</b>", _kept(status), "", duration_words(timeline.duration), run),
             *(self._bar(row) if isinstance(row, BarRow) else self._group(row) for row in shown),
         ]
         if left_out:
-            lines.append(f'<tr><td colspan="6" align="left" {_LEFT}>… {left_out} more steps</td></tr>')
-        lines.append(_line("", "", "", "", "", axis))
+            lines.append(f'<tr><td colspan="5" align="left" {_LEFT}>… {left_out} more steps</td></tr>')
+        lines.append(_line("", "", "", "", axis))
         return "\n".join([*lines, "</tbody>\n</table>"])
 
     def _bar(self, row: BarRow) -> str:
@@ -99,15 +100,17 @@ class _Table:
             step += f"<br><small>{attempts}: {_said(problem.summary)}</small>"
         took = duration_words((now if bar.end is None else bar.end) - bar.start)
         when = self._when(blocks.bar_cells(bar, _COLUMNS, self._span, now), row)
-        attempts = attempts_text(bar).removeprefix("attempt ")
-        return _line(step, f"{SYMBOLS[bar.state]} {state_text(bar, now)}", f"+{duration_words(bar.start)}", took, attempts, when)
+        state = _kept(f"{SYMBOLS[bar.state]} {state_text(bar, now)}")
+        if attempts := attempts_text(bar):
+            state += f"<br><small>{_kept(attempts)}</small>"
+        return _line(step, state, f"+{duration_words(bar.start)}", took, when)
 
     def _group(self, row: GroupRow) -> str:
         group, now = row.group, self._timeline.now
         step = _said(row.label) + "".join(f"<br><small>{_said(note)}</small>" for note in group.notes())
         took = duration_words((now if group.end is None else group.end) - group.start)
         when = self._when(blocks.group_cells(group, _COLUMNS, self._span, now), row)
-        return _line(step, f"{group.symbol} {group.progress}", f"+{duration_words(group.start)}", took, "", when)
+        return _line(step, _kept(f"{group.symbol} {group.progress}"), f"+{duration_words(group.start)}", took, when)
 
     def _when(self, cells: str, row: Row | None) -> str:
         return self._cells(cells, lambda: row_strip(self._timeline, row, self._span))
@@ -115,26 +118,30 @@ class _Table:
     def _cells(self, cells: str, strip: Callable[[], str]) -> str:
         """The characters, or an image that falls back to them.
 
-        The image has no size of its own in the markup: where its source is taken away, it would keep an empty box. A wide step
-        column must not squeeze some strips and not others, hence the style, which goes where styles go.
+        The image has no size of its own in the markup: where its source is taken away, it would keep an empty box. Its style,
+        which goes where styles go, makes all strips give way alike where the page is narrow.
         """
         said = escape(cells.ljust(_COLUMNS)).replace(" ", _NO_BREAK)
         if self._pictures:
             data = base64.b64encode(strip().encode()).decode("ascii")
-            said = f'<img alt="{said}" style="min-width: {STRIP_WIDTH}px" src="data:image/svg+xml;base64,{data}">'
+            said = f'<img alt="{said}" style="{_STRIP}" src="data:image/svg+xml;base64,{data}">'
         return f"<samp>{said}</samp>"
 
 
-def _line(step: str, state: str, started: str, took: str, attempts: str, when: str) -> str:
+def _line(step: str, state: str, started: str, took: str, when: str) -> str:
     """A row of the table; ``step``, ``state`` and ``when`` are HTML already."""
-    figures = (text.replace(" ", _NO_BREAK) for text in (started, took, attempts))
     columns = [
-        f'<td align="left" {_LEFT}>{step}</td>',
-        f'<td align="left" {_LEFT}>{state.replace(" ", _NO_BREAK)}</td>',
-        *(f'<td align="right">{text}</td>' for text in figures),
+        f'<td align="left" style="text-align: left; overflow-wrap: anywhere">{step}</td>',
+        f'<td align="left" {_LEFT}>{state}</td>',
+        *(f'<td align="right">{_kept(text)}</td>' for text in (started, took)),
         f'<td align="left" {_LEFT}>{when}</td>',
     ]
     return f"<tr>{''.join(columns)}</tr>"
+
+
+def _kept(text: str) -> str:
+    """Text kept on one line."""
+    return text.replace(" ", _NO_BREAK)
 
 
 def _marks(timeline: Timeline) -> Iterable[str]:
@@ -171,7 +178,7 @@ def _details(timeline: Timeline) -> Iterable[str]:
 
 
 def _step(bar: Bar) -> str:
-    parts = [f"<p><b>{_said(bar.summary or bar.label)}</b> ({_said(bar.state)})"]
+    parts = [f'<div style="margin-bottom: 1em">\n<p><b>{_said(bar.summary or bar.label)}</b> ({_said(bar.state)})']
     if bar.inputs:
         parts.append(f"<br>input: <code>{_said(clip(', '.join(bar.inputs), _VALUE_LIMIT))}</code>")
     if bar.result is not None:
@@ -183,6 +190,7 @@ def _step(bar: Bar) -> str:
         parts.append(_problem(bar.problem))
     if bar.output:
         parts.append(_pre(_output(bar.output, bar.output_omitted)))
+    parts.append("</div>")
     return "".join(parts)
 
 

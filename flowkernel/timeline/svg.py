@@ -78,8 +78,9 @@ def axis_strip(timeline: Timeline, span: float) -> str:
 def _strip(painter: Painter, height: int) -> str:
     patterns = painter.patterns()
     font = f' style="{_FONT}"' if "<text" in "".join(painter.parts) else ""
+    size = f'width="{STRIP_WIDTH}" height="{height}" viewBox="0 0 {STRIP_WIDTH} {height}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{STRIP_WIDTH}" height="{height}"{font}>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}{font}>'
         f"<style>{styles(painter.used, MIDDLE)}</style>{patterns}{''.join(painter.parts)}</svg>"
     )
 

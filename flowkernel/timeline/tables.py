@@ -37,6 +37,8 @@ _VALUES_SHOWN = 5
 _ROWS_SHOWN = 500
 """Rows that a screen gets; `Table.rows` has them all."""
 _COLUMN_WIDTH = 48
+_UNBROKEN = 20
+"""Characters of a cell that is not wrapped."""
 _LEFT = 'align="left" style="text-align: left"'
 
 
@@ -208,4 +210,11 @@ def _value(value: object) -> str:
 
 
 def _html_cell(text: str) -> str:
-    return f"<td {_LEFT}>{escape(text) if text.isascii() else f'<bdi>{escape(text)}</bdi>'}</td>"
+    # Moments, lengths of time and ids stay on one line; the long cell beside them is the one that wraps, within words if need be.
+    wrapping = ""
+    if len(text) <= _UNBROKEN:
+        wrapping = "; white-space: nowrap"
+    elif len(text) > _COLUMN_WIDTH:
+        wrapping = "; overflow-wrap: anywhere"
+    said = escape(text) if text.isascii() else f"<bdi>{escape(text)}</bdi>"
+    return f'<td align="left" style="text-align: left{wrapping}">{said}</td>'

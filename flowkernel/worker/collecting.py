@@ -1,7 +1,8 @@
 """Garbage collection while a worker runs.
 
-Python's default looks for cycles after every 700 new objects, and with a thousand runs open most of them live on: measured, a third
-of the processor's time went there. While a worker runs the collector looks less often; afterwards the old setting comes back.
+Python's default looks for cycles after every 700 new objects, and with a thousand runs open most of them live on: measured, a
+third of the processor's time went there. While a worker runs the collector looks less often; afterwards the old setting comes
+back.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -118,11 +117,19 @@ def install() -> None:
             _installed = True
 
 
-@contextmanager
-def guarded() -> Generator[None]:
-    """Everything that this thread does inside the block is workflow code."""
-    _state.guarded = True
-    try:
-        yield
-    finally:
+class Guarded:
+    """Everything that this thread does inside the block is workflow code. One object serves all threads."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Begin to look."""
+        _state.guarded = True
+
+    def __exit__(self, *_: object) -> None:
+        """Look no more."""
         _state.guarded = False
+
+
+guarded = Guarded()
+"""``with guarded:`` around workflow code."""

@@ -16,6 +16,10 @@ class Deadlock(BaseException):
     """Raised inside a stuck thread, so that it ends if it can."""
 
 
+QUIET = 8
+"""After so many looks with nothing to see, wait to be woken."""
+
+
 class Watch:
     """Looks whether the code that a thread is running comes to an end.
 
@@ -52,23 +56,29 @@ class Watch:
         self._current = None
 
     def _run(self) -> None:
+        """Look four times per timeout while there is work, so that beginning and ending a task need to wake nobody."""
         pause = threading.Event()
         while not self._stopping:
             self._work.wait()
-            current = self._current
-            if current is None:
-                self._work.clear()
-                if self._current is None:
+            self._work.clear()
+            quiet = 0
+            while quiet < QUIET and not self._stopping:
+                current = self._current
+                if current is None:
+                    quiet += 1
+                    pause.wait(self.timeout / 4)
                     continue
+                quiet = 0
+                since, task = current
+                left = self.timeout - (time.monotonic() - since)
+                if left <= 0:
+                    self._current = None
+                    self._give_up(task)
+                else:
+                    pause.wait(min(left, self.timeout / 4))
+            # A task may have begun since the last look, and found the event set.
+            if self._current is not None:
                 self._work.set()
-                continue
-            since, task = current
-            left = self.timeout - (time.monotonic() - since)
-            if left <= 0:
-                self._current = None
-                self._give_up(task)
-            else:
-                pause.wait(min(left, self.timeout / 4))
 
 
 def break_out(thread: threading.Thread) -> str:

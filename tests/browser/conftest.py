@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,9 +36,10 @@ _PATIENCE = 45_000
 
 @dataclass(frozen=True)
 class Lab:
-    """A running server."""
+    """A running server, and the folder that it shows."""
 
     url: str
+    folder: Path
 
 
 @pytest.fixture
@@ -63,16 +64,17 @@ def pictures(pytestconfig: pytest.Config) -> Path:
     return folder
 
 
-def _settings(folder: Path, theme: str) -> Path:
-    settings = folder / "user-settings"
-    for plugin, name, value in (
-        ("apputils-extension", "themes", {"theme": theme}),
-        ("apputils-extension", "notification", {"fetchNews": "false", "checkForUpdates": False}),
-    ):
-        file = settings / "@jupyterlab" / plugin / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value))
-    return settings
+def _settings(folder: Path) -> Path:
+    """A person's settings: the theme follows the browser's, and nothing is fetched from elsewhere."""
+    values = {
+        "themes": {"adaptive-theme": True},
+        "notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
+    settings = folder / "user-settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    for name, value in values.items():
+        (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(value))
+    return folder / "user-settings"
 
 
 def _free_port() -> int:
@@ -119,64 +121,53 @@ class _Server:
         self.reader.join()
 
 
-@pytest.fixture
-def lab_folder(tmp_path: Path) -> Path:
-    """The folder that JupyterLab shows."""
-    folder = tmp_path / "work"
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab, with nothing of the developer's own."""
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "work"
     folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def start_lab(tmp_path: Path, lab_folder: Path) -> Iterator[Callable[[str], Lab]]:
-    """Starts JupyterLab, in the theme of the given name."""
-    running: list[_Server] = []
-
-    def start(theme: str) -> Lab:
-        port = _free_port()
-        environment = {
-            **os.environ,
-            "HOME": str(tmp_path),
-            "IPYTHONDIR": str(tmp_path / "ipython"),
-            "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-            "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-            "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-        environment.pop("FLOWKERNEL_DATABASE", None)
-        command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
-            *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="),
-            *(f"--ServerApp.root_dir={lab_folder}", f"--LabApp.user_settings_dir={_settings(tmp_path, theme)}"),
-            *(f"--LabApp.workspaces_dir={tmp_path / 'workspaces'}", "--LabApp.extension_manager=readonly"),
-        ]
-        # A session of its own, so that an interrupt of the tests does not end it before the test is told.
-        process = subprocess.Popen(
-            command, env=environment, cwd=lab_folder, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        server = _Server(process)
-        running.append(server)
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    environment.pop("FLOWKERNEL_DATABASE", None)
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
+        *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="),
+        *(f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={_settings(home)}"),
+        *(f"--LabApp.workspaces_dir={home / 'workspaces'}", "--LabApp.extension_manager=readonly"),
+    ]
+    # A session of its own, so that an interrupt of the tests does not end it before the test is told.
+    server = _Server(
+        subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    )
+    try:
         server.wait_until_up()
-        return Lab(f"http://127.0.0.1:{port}")
-
-    yield start
-    for server in running:
+        yield Lab(f"http://127.0.0.1:{port}", folder)
+    finally:
         server.stop()
 
 
 class OpenNotebook(Protocol):
-    def __call__(self, lab: Lab, notebook: str, *, dark: bool = False) -> Page: ...
+    def __call__(self, notebook: Path, *, dark: bool = False) -> Page: ...
 
 
 @pytest.fixture
-def open_notebook(browser: Browser) -> OpenNotebook:
-    """Opens a notebook of a server, and waits for its kernel."""
+def open_notebook(lab: Lab, browser: Browser) -> OpenNotebook:
+    """Opens a notebook in the server's folder, and waits for its kernel."""
 
-    def open_it(lab: Lab, notebook: str, *, dark: bool = False) -> Page:
+    def open_it(notebook: Path, *, dark: bool = False) -> Page:
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="dark" if dark else "light")
         page.set_default_timeout(_PATIENCE)
         expect.set_options(timeout=_PATIENCE)
-        page.goto(f"{lab.url}/lab/tree/{notebook}?reset")
+        page.goto(f"{lab.url}/lab/tree/{notebook.relative_to(lab.folder)}?reset")
         page.locator(".jp-Notebook").wait_for()
         page.locator(".jp-StatusBar-Item", has_text="| Idle").filter(visible=True).wait_for()
         return page

@@ -46,6 +46,13 @@ def test_a_history_as_text_and_as_values() -> None:
     assert table[6]["event_type"] == "ActivityTaskFailed"
 
 
+def test_a_long_cell_gives_way_and_a_short_one_stays_on_its_line() -> None:
+    html = history_table(failed().events).html()
+    assert 'white-space: nowrap">+0.000 s</td>' in html
+    assert 'style="text-align: left">WorkflowExecutionStarted</td>' in html
+    assert 'overflow-wrap: anywhere">activity_type=charge_card' in html
+
+
 def test_empty_tables_say_so() -> None:
     assert repr(executions_table([], START)) == "No executions."
     assert repr(history_table([])) == "No events."
