@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from desk import COMPLETE, NAMESPACE, QUEUE, Desk, activity, kinds, signal, start
+from desk import COMPLETE, NAMESPACE, QUEUE, Desk, Reply, activity, kinds, signal, start
 from programs import ONE_AT_A_TIME
 from simulation import Simulation
 
@@ -263,6 +263,34 @@ def test_attempts_of_a_worker_that_leaves_in_order_go_on():
     desk.unregister("a")
     desk.commit()
     assert not other.done
+    assert desk.ask(req.RespondActivityTaskCompleted(task.token)) is None
+
+
+def test_a_poll_that_comes_after_its_worker_unregistered_gets_nothing():
+    desk = Desk()
+    desk.run(activity())
+    desk.unregister("a")
+    late = [desk.poll("a"), desk.poll_activities("a")]
+    assert [reply.value for reply in late] == [(), ()]
+    tasks, activities = desk.poll("b"), desk.poll_activities("b")
+    desk.send(signal("x"))
+    desk.commit()
+    assert tasks.done
+    assert activities.done
+    assert not desk.core.leasing.workflow_tasks.queue(NAMESPACE, QUEUE).workers - {"b"}
+
+
+def test_an_attempt_that_is_on_its_way_while_its_worker_unregisters_still_arrives():
+    desk = Desk()
+    desk.run(activity(retry_policy=RetryPolicy(maximum_attempts=1)))
+    polled, left = Reply(), Reply()
+    # Both in one turn of the service, with nothing handed out in between.
+    desk.core.handle(req.PollActivityTasks(NAMESPACE, QUEUE, "a"), polled, desk.now)
+    desk.core.handle(req.UnregisterWorker("a"), left, desk.now)
+    desk.core.hand_out()
+    desk.commit()
+    assert left.done
+    (task,) = polled.value
     assert desk.ask(req.RespondActivityTaskCompleted(task.token)) is None
 
 
