@@ -17,7 +17,7 @@ from flowkernel.model.records import WorkflowTaskAttemptFailed
 from flowkernel.model.tasks import TaskToken
 from flowkernel.model.transition import Transition
 from flowkernel.service import reading, starting
-from flowkernel.service.matching import Matching, Poll
+from flowkernel.service.matching import Matching
 from flowkernel.service.runs import Entry
 
 if TYPE_CHECKING:
@@ -99,16 +99,24 @@ def _activity_answer(core: Core, request: Any, reply: Reply[Any]) -> None:
 
 
 def _poll_workflow_tasks(core: Core, request: req.PollWorkflowTasks, reply: Reply[Any]) -> None:
-    matching = core.leasing.workflow_tasks
-    _poll(core, matching, matching.queue(request.namespace, request.task_queue).add(request, request.workflow_types, reply))
+    _poll(core, core.leasing.workflow_tasks, request, request.workflow_types, reply)
 
 
 def _poll_activity_tasks(core: Core, request: req.PollActivityTasks, reply: Reply[Any]) -> None:
-    matching = core.leasing.activity_tasks
-    _poll(core, matching, matching.queue(request.namespace, request.task_queue).add(request, request.activity_types, reply))
+    _poll(core, core.leasing.activity_tasks, request, request.activity_types, reply)
 
 
-def _poll(core: Core, matching: Matching, poll: Poll) -> None:
+def _poll(
+    core: Core,
+    matching: Matching,
+    request: req.PollWorkflowTasks | req.PollActivityTasks,
+    types: frozenset[str] | None,
+    reply: Reply[Any],
+) -> None:
+    if request.worker_id in core.leasing.gone:
+        reply((), None)
+        return
+    poll = matching.queue(request.namespace, request.task_queue).add(request, types, reply)
     if poll.credits <= 0:
         poll.reply((), None)
     core.queries.rematch()
@@ -128,6 +136,7 @@ def _wake(core: Core, request: req.WakeWorkflowTasks, reply: Reply[int]) -> None
 
 
 def _unregister(core: Core, request: req.UnregisterWorker, reply: Reply[None]) -> None:
+    core.hand_out()  # an attempt that was matched has begun, so it must arrive
     for poll in core.leasing.remove_worker(request.worker_id, lost=request.lost):
         poll.reply((), None)
     core.queries.worker_gone(request.worker_id)

@@ -35,6 +35,7 @@ class Leasing:
     Attributes:
         asked: runs whose code is being asked "what next?".
         attempts: running activity attempts, by run and scheduled event, with their worker's id.
+        gone: ids of workers that have unregistered. They are not used again, but a last poll may still be on its way.
     """
 
     def __init__(self, core: Core) -> None:
@@ -43,6 +44,7 @@ class Leasing:
         self.activity_tasks = Matching(self._activity_type)
         self.asked: set[RunId] = set()
         self.attempts: dict[tuple[RunId, EventId], str] = {}
+        self.gone: set[str] = set()
         self._numbers = itertools.count(1)
 
     @property
@@ -181,6 +183,7 @@ class Leasing:
     def remove_worker(self, worker_id: str, *, lost: bool) -> list[Poll]:
         """A worker goes: its workflow tasks go back, its attempts too if it is lost. Returns its polls."""
         # The polls first: what goes back must not come to this worker again.
+        self.gone.add(worker_id)
         polls = [*self.workflow_tasks.remove(worker_id), *self.activity_tasks.remove(worker_id)]
         for entry in list(self._core.runs.open.values()):
             if entry.sticky == worker_id:

@@ -287,7 +287,7 @@ class ActivityRunner:
         try:
             return self._converter.payload_converter.from_payloads(input_, typed)
         except Exception as error:
-            raise ApplicationError("Failed decoding arguments", type=type(error).__name__) from error
+            raise ApplicationError(f"Failed decoding arguments: {error}", type=type(error).__name__) from error
 
     def _result(self, attempt: Attempt, result: Any) -> Payloads:
         converter = self._converter.payload_converter

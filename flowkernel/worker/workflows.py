@@ -14,7 +14,6 @@ import queue
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -41,7 +40,7 @@ from flowkernel.replay import NondeterminismError, OutdatedInstance, WorkflowCod
 from flowkernel.worker.coding import Coding
 from flowkernel.worker.guard import guarded
 from flowkernel.worker.sizes import check_sizes
-from flowkernel.worker.tracebacks import from_authors_code
+from flowkernel.worker.tracebacks import from_authors_code, is_authors
 from flowkernel.worker.watch import Deadlock, Watch, break_out
 
 log = logging.getLogger("flowkernel.worker")
@@ -141,7 +140,7 @@ class WorkflowRunner:
     def stop(self) -> None:
         """Finish what is in hand, and end the threads. Stop polling first, with `UnregisterWorker`."""
         self._stopping = True
-        self._inbox.put(None)
+        self._post(None)
         if self.thread is not threading.current_thread():
             self._ended.wait()  # with the watch still there: if code blocks, a new thread ends in place of the stuck one
         if self.watch is not None:
@@ -149,7 +148,7 @@ class WorkflowRunner:
 
     def _start_thread(self) -> None:
         self.thread = threading.Thread(
-            target=contextvars.Context().run, args=(self._run,), name="flowkernel-workflow", daemon=True
+            target=contextvars.Context().run, args=(self._run, self._inbox), name="flowkernel-workflow", daemon=True
         )
         self.thread.start()
 
@@ -165,7 +164,7 @@ class WorkflowRunner:
         self._definitions = {**self._definitions, definition.name: definition}
         self._hashes = {**self._hashes, definition.name: _hash(definition)}
         if changed:
-            self._inbox.put(_Evict(workflow_type=definition.name))
+            self._post(_Evict(workflow_type=definition.name))
         if self.thread is None:
             return
         if self._wished:
@@ -200,33 +199,47 @@ class WorkflowRunner:
             self._wished -= wished
             self._taken += len(tasks or ())
         if tasks:
-            self._inbox.put(tasks)
+            self._post(tasks)
             self._poll()
         elif error is not None and not self._stopping:
             log.error("polling for workflow tasks failed: %s", error)
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _post(self, message: _Message) -> None:
+        """Hand something to the workflow thread, whichever that is."""
+        with self._lock:
+            self._inbox.put(message)
+
+    def _run(self, inbox: queue.SimpleQueue[_Message]) -> None:
+        """The thread. An inbox of its own: a thread that is left behind must not take what is meant for the next one."""
         mine = threading.current_thread()
-        while True:
-            message = self._inbox.get()
-            if message is None:
-                self._evict_all()
-                self._ended.set()
+        while self.thread is mine:
+            try:
+                message = inbox.get()
+                if message is None:
+                    self._evict_all()
+                    break
+                if isinstance(message, _Evict):
+                    self._drop(message)
+                else:
+                    self._work_off(message, mine)
+            except Deadlock:
+                continue  # left behind, or asked to end a moment after all went well
+            except BaseException:
+                log.exception("the workflow thread stumbled and goes on")
+        if self.thread is mine:
+            self._ended.set()
+
+    def _work_off(self, tasks: tuple[WorkflowTask, ...], mine: threading.Thread) -> None:
+        self._batch = batch = deque(tasks)
+        while batch:
+            self._handle(batch.popleft())
+            if self.thread is not mine:
                 return
-            if isinstance(message, _Evict):
-                self._drop(message)
-                continue
-            self._batch = batch = deque(message)
-            while batch:
-                with suppress(Deadlock):
-                    self._handle(batch.popleft())
-                if self.thread is not mine:
-                    return
-                with self._lock:
-                    self._taken -= 1
-            self._poll()
+            with self._lock:
+                self._taken -= 1
+        self._poll()
 
     def _handle(self, task: WorkflowTask) -> None:
         try:
@@ -263,7 +276,7 @@ class WorkflowRunner:
         except (WorkflowCodeError, PayloadTooLargeError) as error:
             self._evict(task.run.run_id)
             cause = from_authors_code(error.__cause__ or error)
-            self._tell(task, error, cause if cause is not error else None)
+            self._tell(task, error, cause if is_authors(cause) else None)
             return self._failed(task, cause)
         except NondeterminismError as error:
             self._evict(task.run.run_id)
@@ -361,7 +374,7 @@ class WorkflowRunner:
 
     def _evict_if(self, error: BaseException | None, run: RunRef) -> None:
         if error is not None:
-            self._inbox.put(_Evict(run.run_id))
+            self._post(_Evict(run.run_id))
 
     def _evict(self, run_id: RunId) -> None:
         instance = self._cache.pop(run_id, None)
@@ -385,12 +398,17 @@ class WorkflowRunner:
 
     def _give_up(self, stuck: WorkflowTask) -> None:
         """The thread is stuck in this task: answer it, leave the thread behind and go on with another."""
-        thread, self.thread = self.thread, None
+        with self._lock:
+            thread, self.thread = self.thread, None
+            old, self._inbox = self._inbox, queue.SimpleQueue()
+            self._inbox.put(tuple(self._batch))
+            while not old.empty():
+                self._inbox.put(old.get_nowait())
+            old.put(())  # wakes the thread if it got on after all, to find that it is no longer wanted
         if thread is None or self.watch is None:
             return
         # Whatever the stuck code does to its instance from now on must not be seen.
         self._cache = OrderedDict((run_id, instance) for run_id, instance in self._cache.items() if run_id != stuck.run.run_id)
-        self._inbox.put(tuple(self._batch))
         stack = break_out(thread)
         message = (
             f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {self.watch.timeout:g} second(s). "

@@ -197,7 +197,7 @@ async def test_without_a_worker_it_gives_up(lab: Lab) -> None:
     handle = await lab.start(Asked.run, "fine")
     question = asyncio.create_task(handle.query(Asked.status, rpc_timeout="5s"))
     await asyncio.sleep(0)
-    await lab.env.sleep("5s")
+    await lab.env.sleep("6s")  # longer: the sleep may begin before the query arrives
     with pytest.raises(RPCError, match="query 'status' on 'flow-1': no worker has this workflow's code") as caught:
         await question
     assert caught.value.status is RPCStatusCode.DEADLINE_EXCEEDED
@@ -291,7 +291,6 @@ async def test_only_the_chain_that_was_meant(lab: Lab) -> None:
 
 async def test_ending_at_once(lab: Lab) -> None:
     gate = Gate()
-    ran: list[str] = []
 
     @activity.defn
     def works() -> None:
@@ -305,7 +304,6 @@ async def test_ending_at_once(lab: Lab) -> None:
         gate.open()
     assert isinstance(error, TerminatedError)
     assert (str(error), list(error.details)) == ("wrong data", ["detail", 7])
-    assert ran == []
     assert (await events_of(handle))[-1] == "WorkflowExecutionTerminated"
 
 

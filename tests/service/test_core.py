@@ -12,6 +12,7 @@ from flowkernel.model import requests as req
 from flowkernel.model.errors import ExecutionAlreadyStarted, ExecutionNotFound, InvalidRequest, RPCError, WriteFailed
 from flowkernel.model.failures import ApplicationFailure, Failure
 from flowkernel.model.ids import SECOND
+from flowkernel.model.policies import RetryPolicy
 from flowkernel.model.policies import WorkflowTaskFailedCause as Cause
 
 FIRST = ["WorkflowExecutionStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted"]

@@ -129,6 +129,13 @@ class Lab:
         finally:
             stop()
 
+    async def seen_in_time(self, handle: WorkflowHandle[Any], what: Callable[[Any], bool]) -> Any:
+        """As `seen`, letting time pass second by second meanwhile."""
+        found = asyncio.create_task(self.seen(handle, what))
+        while not found.done():
+            await self.env.sleep("1s")
+        return await found
+
     async def event(self, handle: WorkflowHandle[Any], name: str) -> Any:
         """Wait for an event of this name; returns its attributes."""
         event = await self.seen(handle, lambda item: getattr(item, "stored_name", None) == name)
