@@ -38,6 +38,11 @@ class InvalidDurationError(FlowkernelError, ValueError):
         super().__init__(f"{given!r} {problem}. A duration is, for example, {ACCEPTED_FORMS}")
         self.given = given
 
+    def named(self, option: str) -> InvalidDurationError:
+        """The same error, saying which option it was."""
+        self.args = (f"{option}: {self}",)
+        return self
+
 
 def duration(value: timedelta | float | str) -> Duration:
     """Convert a length of time to nanoseconds.

@@ -86,6 +86,9 @@ def _unpickle(kind: type[FailureError], args: tuple[Any, ...], state: dict[str, 
 class WorkflowAlreadyStartedError(FailureError):
     """A start was refused because an execution has this id.
 
+    Args:
+        why: what stands in the way, and the way out; as the others, it may be unknown.
+
     Attributes:
         workflow_id: the id that is taken.
         workflow_type: the type of the workflow that was to be started.
@@ -94,9 +97,15 @@ class WorkflowAlreadyStartedError(FailureError):
     """
 
     def __init__(
-        self, workflow_id: str, workflow_type: str, *, run_id: str | None = None, first_run_id: str | None = None
+        self,
+        workflow_id: str,
+        workflow_type: str,
+        *,
+        run_id: str | None = None,
+        first_run_id: str | None = None,
+        why: str = "",
     ) -> None:
-        super().__init__("Workflow execution already started")
+        super().__init__(f"Workflow execution already started{why and f': {why}'}")
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
         self.run_id = run_id

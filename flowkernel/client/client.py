@@ -16,7 +16,7 @@ from flowkernel.api import Service, call
 from flowkernel.client.activities import AsyncActivityHandle
 from flowkernel.client.embedded import open_files
 from flowkernel.client.handle import WorkflowHandle
-from flowkernel.client.values import UNSET, WorkflowExecution, arguments, nanoseconds, result_type_of, run_of
+from flowkernel.client.values import UNSET, WorkflowExecution, arguments, nanoseconds, require_texts, result_type_of, run_of
 from flowkernel.converter import DataConverter, encode_search_attributes
 from flowkernel.converter.naming import always, arguments_of
 from flowkernel.exceptions import WorkflowAlreadyStartedError
@@ -184,12 +184,15 @@ class Client:
 
         Raises:
             WorkflowAlreadyStartedError: the id policies forbid it.
+            TypeError: not a workflow, or an option of another type.
+            ValueError: a timeout that cannot be read.
             ValueNotConvertibleError: an argument has no form that can be recorded. Nothing was started.
             PayloadTooLargeError: an argument is too large to be recorded. Nothing was started.
             RPCError: INVALID_ARGUMENT for an option that breaks a rule.
         Durable: the start, when this returns.
         """
         workflow_type = WorkflowDefinition.name_of(workflow)
+        require_texts(f"start of {workflow_type!r}", id=id, task_queue=task_queue)
         values = arguments(arg, args)
         names = arguments_of(f"workflow {workflow_type!r}", run_of(workflow))
         request = StartWorkflowExecution(
@@ -200,9 +203,9 @@ class Client:
             input=await self._data_converter.encode_named(values, names),
             request_id=request_id or secrets.token_hex(16),
             identity=self._identity,
-            execution_timeout=nanoseconds(execution_timeout),
-            run_timeout=nanoseconds(run_timeout),
-            task_timeout=nanoseconds(task_timeout),
+            execution_timeout=nanoseconds(execution_timeout, "execution_timeout"),
+            run_timeout=nanoseconds(run_timeout, "run_timeout"),
+            task_timeout=nanoseconds(task_timeout, "task_timeout"),
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=id_conflict_policy,
             memo=await self._encode_memo(memo) if memo else {},
@@ -217,7 +220,9 @@ class Client:
         try:
             answer = await call(self._service, request)
         except ExecutionAlreadyStarted as error:
-            raise WorkflowAlreadyStartedError(error.workflow_id, request.workflow_type, run_id=error.run_id) from None
+            raise WorkflowAlreadyStartedError(
+                error.workflow_id, request.workflow_type, run_id=error.run_id, why=f"{error}. {_OTHER_WAYS}"
+            ) from None
         return WorkflowHandle(
             self,
             request.workflow_id,
@@ -345,6 +350,11 @@ def open_client(
     service = open_files.acquire(target, owner=owner or _program(), clock=clock)
     client = Client(service, namespace=namespace, data_converter=data_converter, identity=identity)
     return client.adopt(service)
+
+
+_OTHER_WAYS = (
+    "Choose another id, use get_workflow_handle to find that execution, or pass another id_conflict_policy or id_reuse_policy"
+)
 
 
 def _program() -> str:

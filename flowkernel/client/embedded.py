@@ -50,7 +50,7 @@ class OpenFiles:
         name = os.fspath(target)
         if name == ":memory:":
             return EmbeddedService(MemoryStore(), clock)
-        if re.fullmatch(r"[\w.-]+:\d+", name):
+        if re.fullmatch(r"[\w.-]+:\d+|\w+://.*", name):
             raise UnsupportedTarget(name)
         key = os.path.realpath(name)
         with self._lock:

@@ -194,7 +194,7 @@ class WorkflowHandle(Generic[T_co]):
             await self._client.data_converter.encode_named(arguments(arg, args), arguments_of(f"query {name!r}", fn)),
             RunId(self._run_id or ""),
             reject_condition=reject_condition or QueryRejectCondition.NONE,
-            timeout=nanoseconds(rpc_timeout) or 10 * SECOND,
+            timeout=nanoseconds(rpc_timeout, "rpc_timeout") or 10 * SECOND,
         )
         try:
             answer = await call(self._client.service, request)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from flowkernel.common import TypedSearchAttributes
 from flowkernel.converter import DataConverter, decode_typed_search_attributes
-from flowkernel.durations import duration
+from flowkernel.durations import InvalidDurationError, duration
 from flowkernel.model.events import Event
 from flowkernel.model.ids import SECOND, Duration, Instant
 from flowkernel.model.policies import WorkflowExecutionStatus
@@ -36,7 +36,7 @@ def arguments(arg: Any, args: Sequence[Any]) -> list[Any]:
         ValueError: both are given.
         TypeError: ``args`` is a text.
     """
-    if isinstance(args, str):
+    if isinstance(args, str | bytes | Mapping) or not isinstance(cast(object, args), Sequence):
         raise TypeError(f"args={args!r}: args is a list of arguments; give one argument as arg")
     if arg is UNSET:
         return list(args)
@@ -45,9 +45,27 @@ def arguments(arg: Any, args: Sequence[Any]) -> list[Any]:
     return [arg]
 
 
-def nanoseconds(span: TimeSpan | None) -> Duration:
-    """A length of time as the service takes it; 0 for None."""
-    return 0 if span is None else duration(span)
+def nanoseconds(span: TimeSpan | None, option: str) -> Duration:
+    """A length of time as the service takes it; 0 for None.
+
+    Raises:
+        InvalidDurationError: it cannot be read; it names the option.
+    """
+    try:
+        return 0 if span is None else duration(span)
+    except InvalidDurationError as error:
+        raise error.named(option) from None
+
+
+def require_texts(what: str, **options: object) -> None:
+    """Refuse options that are no text.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for name, value in options.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{what}: {name} is {value!r}, but must be a text")
 
 
 def result_type_of(workflow: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from flowkernel import common
-from flowkernel.durations import duration
+from flowkernel.durations import InvalidDurationError, duration
 from flowkernel.model.ids import Duration
 from flowkernel.model.policies import Priority, RetryPolicy
 
@@ -66,10 +66,10 @@ class ActivityOptions(msgspec.Struct, frozen=True):
         """
         return cls(
             task_queue,
-            _duration(schedule_to_close_timeout),
-            _duration(schedule_to_start_timeout),
-            _duration(start_to_close_timeout),
-            _duration(heartbeat_timeout),
+            _duration(schedule_to_close_timeout, "schedule_to_close_timeout"),
+            _duration(schedule_to_start_timeout, "schedule_to_start_timeout"),
+            _duration(start_to_close_timeout, "start_to_close_timeout"),
+            _duration(heartbeat_timeout, "heartbeat_timeout"),
             retry_policy.to_model() if retry_policy is not None else None,
             cancellation_type,
             activity_id,
@@ -89,8 +89,11 @@ class ActivityOptions(msgspec.Struct, frozen=True):
         return ActivityOptions(*[mine if mine is not None else theirs for mine, theirs in zip(own, other, strict=True)])
 
 
-def _duration(value: TimeSpan | None) -> Duration | None:
-    return duration(value) if value is not None else None
+def _duration(value: TimeSpan | None, option: str) -> Duration | None:
+    try:
+        return duration(value) if value is not None else None
+    except InvalidDurationError as error:
+        raise error.named(option) from None
 
 
 NO_OPTIONS = ActivityOptions()

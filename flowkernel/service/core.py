@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flowkernel import engine
-from flowkernel.api import Change, Reply
+from flowkernel.api import Reply
 from flowkernel.engine import inputs
 from flowkernel.model import requests as req
 from flowkernel.model.errors import EngineBug, FlowkernelError
@@ -146,17 +146,16 @@ class Core:
         self._batch_runs = set()
         return batch
 
-    def committed(self, batch: list[Transition]) -> list[Change]:
-        """The batch is durable: send replies and tasks. Returns what listeners should hear."""
+    def committed(self, batch: list[Transition]) -> None:
+        """The batch is durable: send replies and tasks."""
         after, self._after = self._after, []
         polls, self._activity_polls = self._activity_polls, []
         for poll in polls:
             poll.reply(tuple(poll.collected), None)
         for call in after:
             call()
-        changes = [Change(t.run, t.events, t.records) for t in batch]
-        for change in changes:
-            entry = self.runs.find(change.run.namespace, change.run.workflow_id, change.run.run_id)
+        for run_id in {transition.run.run_id for transition in batch}:
+            entry = self.runs.get(run_id)
             if entry is not None and entry.waiters:
                 reading.wake_waiters(self, entry)
         cold, self._cold_polls = self._cold_polls, []
@@ -168,7 +167,6 @@ class Core:
             else:
                 poll.put_back()
                 self.leasing.rematch(self.leasing.workflow_tasks)
-        return changes
 
     def failed(self, batch: list[Transition], error: FlowkernelError) -> None:
         """The commit did not happen: nobody is told anything but the error, and memory goes back to what the store has.

@@ -214,12 +214,12 @@ class EmbeddedService:
                 self._retry_at = time.monotonic() + pause if self._failures > 1 else 0.0
                 return False
             self._failures = 0
-        changes = core.committed(batch)
+        core.committed(batch)
         reads, core.reads = core.reads, []
         for read in reads:
             self._reader.submit(read)
-        if changes:
-            self._publish(changes)
+        if batch and self._listeners:
+            self._publish([Change(transition.run, transition.events, transition.records) for transition in batch])
         return True
 
     def _publish(self, changes: Sequence[Change]) -> None:

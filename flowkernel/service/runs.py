@@ -90,6 +90,10 @@ class Runs:
         """Every run in memory."""
         return [*self.open.values(), *self._closed.values()]
 
+    def get(self, run_id: RunId) -> Entry | None:
+        """A run by its id, if it is in memory."""
+        return self.open.get(run_id) or self._closed.get(run_id)
+
     def find(self, namespace: str, workflow_id: str, run_id: str = "") -> Entry | None:
         """The run that is meant, if it is in memory: the open one, else the latest closed, when no run id is given."""
         if run_id:

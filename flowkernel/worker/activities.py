@@ -68,6 +68,7 @@ class ActivityRunner:
     Args:
         heartbeat_interval: most seconds between two heartbeats that are sent.
         client: makes the client that activities get from ``activity.client()``.
+        on_fatal: told, on any thread, that there are no more tasks to be had.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class ActivityRunner:
         heartbeat_interval: float = 1.0,
         waits_for_unknown: bool = False,
         client: Callable[[], Any] | None = None,
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
+        self._on_fatal = on_fatal
         self._service = service
         self._namespace, self._task_queue = namespace, task_queue
         self._worker_id, self._identity = worker_id, identity
@@ -176,7 +179,7 @@ class ActivityRunner:
             self._wished -= wished
         if not tasks:
             if error is not None and not self._stopping:
-                log.error("polling for activity tasks failed: %s", error)
+                self._on_fatal(error)
             return
         on_loop: list[Attempt] = []
         for task in tasks:

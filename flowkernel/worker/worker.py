@@ -7,9 +7,10 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from flowkernel.api import call
 from flowkernel.model.errors import FlowkernelError
@@ -77,10 +78,16 @@ class Worker:
         waits_for_unknown_types: bool = False,
         deadlock_timeout: timedelta = timedelta(seconds=2),
     ) -> None:
-        self._activities = _named([ActivityDefinition.of(fn) for fn in activities], "activities")
-        self._workflows = _named([_workflow(item) for item in workflows], "workflows")
+        where = f"worker on {task_queue!r}"
+        if not task_queue:
+            raise WorkerConfigError("worker: task_queue is empty")
+        self._activities = _named([ActivityDefinition.of(fn) for fn in _listed(activities, where, "activities")], "activities")
+        self._workflows = _named([_workflow(item) for item in _listed(workflows, where, "workflows")], "workflows")
+        _check_limit(where, "max_cached_workflows", max_cached_workflows, 0)
+        _check_limit(where, "max_concurrent_workflow_tasks", max_concurrent_workflow_tasks, 1)
+        _check_limit(where, "max_concurrent_activities", max_concurrent_activities, 1)
         if not self._activities and not self._workflows and not waits_for_unknown_types:
-            raise WorkerConfigError(f"worker on {task_queue!r}: give it at least one activity or workflow")
+            raise WorkerConfigError(f"{where}: give it at least one activity or workflow")
         self._client = client
         self._task_queue = task_queue
         self._executor = activity_executor
@@ -102,6 +109,7 @@ class Worker:
         self._started = asyncio.Event()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._fatal: BaseException | None = None
         self._is_running = False
         self._is_shutdown = False
 
@@ -139,6 +147,7 @@ class Worker:
 
         Raises:
             RuntimeError: it ran before.
+            RPCError: the service gives no tasks any more, for example because it was closed.
         """
         if self._is_running:
             raise RuntimeError(f"worker on {self._task_queue!r} ran already; make another one")
@@ -147,6 +156,8 @@ class Worker:
             await self._stop.wait()
         finally:
             await asyncio.shield(self._finish())
+        if self._fatal is not None:
+            raise self._fatal
 
     async def shutdown(self) -> None:
         """Take no more tasks, let running activities end or cancel them, and wait for them."""
@@ -176,6 +187,7 @@ class Worker:
             max_cached=self._max_cached,
             deadlock_timeout=self._deadlock_timeout,
             waits_for_unknown=self._waits_for_unknown,
+            on_fatal=self._fail,
         )
         self._activity_runner = activities = ActivityRunner(
             client.service,
@@ -192,10 +204,23 @@ class Worker:
             heartbeat_interval=self._heartbeat_interval.total_seconds(),
             waits_for_unknown=self._waits_for_unknown,
             client=lambda: client,
+            on_fatal=self._fail,
         )
         workflows.start()
         activities.start()
         self._started.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """There are no more tasks to be had. From any thread."""
+
+        def stop() -> None:
+            if not self._stop.is_set():
+                self._fatal = error
+                self._stop.set()
+
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(stop)
 
     async def _finish(self) -> None:
         assert self._workflow_runner is not None
@@ -206,7 +231,7 @@ class Worker:
             await asyncio.to_thread(self._workflow_runner.stop)
         except FlowkernelError:
             self._activity_runner.close()  # the service is gone, and with it whoever wanted the results
-            self._workflow_runner.stop()
+            await asyncio.to_thread(self._workflow_runner.stop)
         finally:
             output.installation.remove()
             collection.remove()
@@ -255,6 +280,18 @@ class Worker:
 
 def _workflow(item: type[Any] | WorkflowDefinition) -> WorkflowDefinition:
     return item if isinstance(item, WorkflowDefinition) else WorkflowDefinition.of(item)
+
+
+def _listed(given: Any, where: str, option: str) -> Sequence[Any]:
+    if isinstance(given, Sequence):
+        return cast("Sequence[Any]", given)
+    name = getattr(given, "__name__", repr(given))
+    raise WorkerConfigError(f"{where}: {option} is a list; write {option}=[{name}]")
+
+
+def _check_limit(where: str, option: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise WorkerConfigError(f"{where}: {option} is {value}, but must be {least} or more")
 
 
 def _named(definitions: list[Any], what: str) -> list[Any]:

@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -87,6 +87,7 @@ class WorkflowRunner:
     Args:
         waits_for_unknown: leave tasks of unregistered types in the queue instead of failing them.
         deadlock_timeout: seconds; None switches the watch off.
+        on_fatal: told, on any thread, that there are no more tasks to be had.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class WorkflowRunner:
         max_cached: int = 1000,
         deadlock_timeout: float | None = 2.0,
         waits_for_unknown: bool = False,
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
+        self._on_fatal = on_fatal
         self._service = service
         self._namespace, self._task_queue = namespace, task_queue
         self._worker_id, self._identity = worker_id, identity
@@ -202,7 +205,7 @@ class WorkflowRunner:
             self._post(tasks)
             self._poll()
         elif error is not None and not self._stopping:
-            log.error("polling for workflow tasks failed: %s", error)
+            self._on_fatal(error)
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
@@ -287,10 +290,11 @@ class WorkflowRunner:
             return self._failed(task, error) if again else self._answer(task, again=True)
         if self._told:
             self._told.pop(task.run.run_id, None)
-        if instance.closed:
+        kept = not instance.closed and self._max_cached > 0
+        if not kept:
             self._evict(task.run.run_id)
         return RespondWorkflowTaskCompleted(
-            token, commands, self._worker_id, not instance.closed, self._hashes.get(definition.name, "")
+            token, commands, self._worker_id, kept, self._hashes.get(definition.name, "")
         )
 
     def _tell(self, task: WorkflowTask, error: FlowkernelError, cause: BaseException | None = None) -> None:
@@ -361,7 +365,7 @@ class WorkflowRunner:
             report=partial(_report, task.run),
         )
         self._cache[run_id] = instance
-        if len(self._cache) > self._max_cached:
+        if len(self._cache) > max(self._max_cached, 1):
             _, oldest = self._cache.popitem(last=False)
             with guarded:
                 oldest.evict()

@@ -103,7 +103,9 @@ async def test_another_process_is_told_who_has_the_file(tmp_path: Path, script: 
     with pytest.raises(DatabaseInUse) as caught:
         await Client.connect(database)
     assert (caught.value.pid, caught.value.owner) == (owner.pid, "nightly.py")
-    assert str(caught.value).startswith(f"{database}: in use by process {owner.pid} (nightly.py). A DuckDB file belongs to one process")
+    assert str(caught.value).startswith(
+        f"{database}: in use by process {owner.pid} (nightly.py). A DuckDB file belongs to one process"
+    )
     owner.communicate("\n", timeout=60)
     async with await Client.connect(database) as client:
         assert [item async for item in client.list_workflows()] == []

@@ -129,7 +129,9 @@ async def test_an_argument_that_cannot_be_kept_starts_nothing(lab: Lab) -> None:
         await lab.start(Takes.run, [1], Strange())
     assert str(caught.value).startswith("workflow 'Takes': argument 'when' of type ")
     assert "Strange cannot be converted: it has no JSON form. Pass JSON types (dict, list, str" in str(caught.value)
-    with pytest.raises(TypeError, match=r"workflow 'Takes': argument 'rows' cannot be converted: \[1\]\['x'\] is of type .*Strange"):
+    with pytest.raises(
+        TypeError, match=r"workflow 'Takes': argument 'rows' cannot be converted: \[1\]\['x'\] is of type .*Strange"
+    ):
         await lab.start(Takes.run, [0, {"x": Strange()}])
     with pytest.raises(TypeError, match="workflow 'ByName': argument 2 of 2 of type .*Strange cannot"):
         await lab.start("ByName", 1, Strange())

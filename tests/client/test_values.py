@@ -155,7 +155,10 @@ class Zipped(PayloadCodec):
     """Compresses, and hides what it compressed."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [Payload({"encoding": b"binary/zip"}, zlib.compress(msgspec.msgpack.encode((p.metadata, p.data)))[::-1]) for p in payloads]
+        return [
+            Payload({"encoding": b"binary/zip"}, zlib.compress(msgspec.msgpack.encode((p.metadata, p.data)))[::-1])
+            for p in payloads
+        ]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [self._decode(p) if p.metadata.get("encoding") == b"binary/zip" else p for p in payloads]
@@ -267,7 +270,9 @@ async def test_a_codec_sees_every_payload(lab: Lab, zipped: Client) -> None:
     code = (Secret, in_thread, on_loop, in_process, hands_over)
     async with lab.worker(*code, client=zipped, default_heartbeat_throttle_interval=timedelta(0), max_cached_workflows=1):
         other = await lab.start(Secret.run, "secret", client=zipped)
-        handle = await lab.start(Secret.run, "secret", client=zipped, memo={"memo": "secret memo"}, static_summary="secret summary")
+        handle = await lab.start(
+            Secret.run, "secret", client=zipped, memo={"memo": "secret memo"}, static_summary="secret summary"
+        )
         await handle.signal(Secret.say, "secret word")
         await lab.event(other, "WorkflowTaskCompleted")
         await lab.seen_in_time(handle, named("ActivityAttemptReleased"))

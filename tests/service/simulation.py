@@ -175,11 +175,11 @@ class Simulation:
             self.check_transitions(batch)
             if place is Place.BEFORE_REPLIES:
                 raise Crashed
-        changes = self.core.committed(batch)
+        self.core.committed(batch)
         reads, self.core.reads = self.core.reads, []
         for read in reads:
             read()
-        self.seen.extend(event for change in changes for event in change.events)
+        self.seen.extend(event for transition in batch for event in transition.events)
         if place is Place.AFTER_REPLIES:
             raise Crashed
 

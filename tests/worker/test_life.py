@@ -308,7 +308,7 @@ class Sums:
         return len(self.bonus)
 
 
-@pytest.mark.parametrize("cached", [1, 3, 1000])
+@pytest.mark.parametrize("cached", [0, 1, 3, 1000])
 async def test_runs_that_do_not_fit_into_the_cache_are_replayed(lab: Lab, cached: int) -> None:
     async with lab.worker(Sums, add, max_cached_workflows=cached):
         handles = [await lab.start(Sums.run, number) for number in range(10)]
