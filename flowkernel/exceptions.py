@@ -86,9 +86,6 @@ def _unpickle(kind: type[FailureError], args: tuple[Any, ...], state: dict[str, 
 class WorkflowAlreadyStartedError(FailureError):
     """A start was refused because an execution has this id.
 
-    Args:
-        why: what stands in the way, and the way out; as the others, it may be unknown.
-
     Attributes:
         workflow_id: the id that is taken.
         workflow_type: the type of the workflow that was to be started.
@@ -97,19 +94,18 @@ class WorkflowAlreadyStartedError(FailureError):
     """
 
     def __init__(
-        self,
-        workflow_id: str,
-        workflow_type: str,
-        *,
-        run_id: str | None = None,
-        first_run_id: str | None = None,
-        why: str = "",
+        self, workflow_id: str, workflow_type: str, *, run_id: str | None = None, first_run_id: str | None = None
     ) -> None:
-        super().__init__(f"Workflow execution already started{why and f': {why}'}")
+        super().__init__("Workflow execution already started")
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
         self.run_id = run_id
         self.first_run_id = first_run_id
+
+    def because(self, why: str) -> WorkflowAlreadyStartedError:
+        """The same error, whose text says what stands in the way and the way out."""
+        self.args = (f"{self.message}: {why}",)
+        return self
 
 
 class ApplicationError(FailureError):

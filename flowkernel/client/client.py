@@ -220,9 +220,8 @@ class Client:
         try:
             answer = await call(self._service, request)
         except ExecutionAlreadyStarted as error:
-            raise WorkflowAlreadyStartedError(
-                error.workflow_id, request.workflow_type, run_id=error.run_id, why=f"{error}. {_OTHER_WAYS}"
-            ) from None
+            started = WorkflowAlreadyStartedError(error.workflow_id, request.workflow_type, run_id=error.run_id)
+            raise started.because(f"{error}. {_OTHER_WAYS}") from None
         return WorkflowHandle(
             self,
             request.workflow_id,

@@ -154,7 +154,7 @@ class Core:
             poll.reply(tuple(poll.collected), None)
         for call in after:
             call()
-        for run_id in {transition.run.run_id for transition in batch}:
+        for run_id in dict.fromkeys(transition.run.run_id for transition in batch):
             entry = self.runs.get(run_id)
             if entry is not None and entry.waiters:
                 reading.wake_waiters(self, entry)

@@ -68,6 +68,8 @@ def _workflow_task_answer(core: Core, request: Any, reply: Reply[None]) -> None:
     entry.holder = None  # and not after `take`, which may hand out the next task at once
     entry.sticky = request.worker_id if completed and refused is None and request.cached else None
     core.take(entry, transition)
+    if entry.mended and entry.execution.workflow_task.state is WorkflowTaskState.BACKING_OFF:
+        core.apply(entry, inputs.WakeWorkflowTask())
     core.queries.rematch()
     core.later(reply, None, InvalidRequest(refused) if refused is not None else None)
 
@@ -128,10 +130,13 @@ def _wake(core: Core, request: req.WakeWorkflowTasks, reply: Reply[int]) -> None
     for entry in list(core.runs.open.values()):
         execution = entry.execution
         ours = (execution.ref.namespace, execution.started.task_queue) == (request.namespace, request.task_queue)
-        waits = execution.workflow_task.state is WorkflowTaskState.BACKING_OFF
-        if ours and waits and execution.started.workflow_type in request.workflow_types:
+        if not ours or execution.started.workflow_type not in request.workflow_types:
+            continue
+        if execution.workflow_task.state is WorkflowTaskState.BACKING_OFF:
             core.apply(entry, inputs.WakeWorkflowTask())
             woken += 1
+        elif execution.workflow_task.state is WorkflowTaskState.STARTED:
+            entry.mended = True  # what is out may fail yet, by the old code
     core.later(reply, woken)
 
 

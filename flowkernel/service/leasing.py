@@ -126,6 +126,7 @@ class Leasing:
         self._core.apply(entry, inputs.StartWorkflowTask(poll.identity))
         entry.holder = poll.worker_id
         entry.lease = next(self._numbers)
+        entry.mended = False
         self.asked.add(ready.run.run_id)
         if entry.sticky != poll.worker_id and entry.execution.previous_started_event_id:
             poll.collected.append(partial(self._cold_workflow_task, entry, entry.lease))

@@ -24,9 +24,10 @@ class Entry:
 
     ``unseen`` are the events that come after the last workflow task that a worker answered. ``sticky`` is the worker that keeps
     the run's code in its cache and needs only those. ``lease`` is the one under which the workflow task was handed out last.
+    ``mended`` says that the code was replaced after that.
     """
 
-    __slots__ = ("execution", "holder", "lease", "queries", "sticky", "unseen", "waiters")
+    __slots__ = ("execution", "holder", "lease", "mended", "queries", "sticky", "unseen", "waiters")
 
     def __init__(self, execution: Execution, unseen: list[Event] | None = None) -> None:
         self.execution = execution
@@ -34,6 +35,7 @@ class Entry:
         self.sticky: str | None = None
         self.holder: str | None = None
         self.lease = 0
+        self.mended = False
         self.waiters: list[tuple[GetWorkflowExecutionHistory, Reply[GetWorkflowExecutionHistoryResponse]]] = []
         self.queries: list[tuple[QueryWorkflow, Reply[QueryWorkflowResponse]]] = []
 

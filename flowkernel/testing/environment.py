@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -235,14 +234,30 @@ class _SkippingEnvironment(WorkflowEnvironment):
 
     async def sleep(self, duration: TimeSpan, *, during_activities: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        over = asyncio.Event()
-        wake = partial(loop.call_soon_threadsafe, over.set)
-        cancel = self._clock.begin_sleep(nanoseconds(duration), wake, over_activities=during_activities)
-        self._service.nudge()
+        over: asyncio.Future[None] = loop.create_future()
+        length, clock = nanoseconds(duration), self._clock
+        ends: list[Callable[[], None]] = []
+
+        def finish(error: BaseException | None = None) -> None:
+            if not over.done():
+                over.set_result(None) if error is None else over.set_exception(error)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(finish)
+
+        def begin(_: None, error: BaseException | None) -> None:
+            if error is not None:
+                loop.call_soon_threadsafe(finish, error)
+            elif not over.cancelled():
+                ends.append(clock.begin_sleep(length, wake, over_activities=during_activities))
+
+        # In line behind what was asked before, which happens before time passes.
+        self._service.nudge(begin)
         try:
-            await over.wait()
+            await over
         finally:
-            cancel()
+            for end in ends:
+                end()
 
     async def get_current_time(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now() / SECOND, UTC)

@@ -18,12 +18,13 @@ from flowkernel.converter import DataConverter
 from flowkernel.converter.naming import always, check_sizes, to_payloads
 from flowkernel.durations import to_timedelta
 from flowkernel.exceptions import ApplicationError
-from flowkernel.model.errors import RPCError
+from flowkernel.model.errors import RPCError, StoreError
 from flowkernel.model.ids import SECOND, Instant
 from flowkernel.model.payloads import Payloads
 from flowkernel.model.requests import (
     PollActivityTasks,
     RecordActivityTaskOutput,
+    Request,
     RespondActivityTaskCompleted,
     RespondActivityTaskFailed,
 )
@@ -44,6 +45,9 @@ from flowkernel.worker.output import Captured, current_output
 from flowkernel.worker.processes import ProcessPool
 
 log = logging.getLogger("flowkernel.worker")
+
+DELIVERY_PAUSE = 1.0
+"""Seconds before an outcome that the service could not write is sent again."""
 
 OUTPUT_INTERVAL = 1.0
 """Seconds after which captured output is stored while the attempt still runs."""
@@ -245,9 +249,7 @@ class ActivityRunner:
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 raise
             return
-        self._service.send(
-            RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take()), self._late
-        )
+        self._deliver(RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take()))
 
     def _run_in_thread(self, attempt: Attempt) -> None:
         task, definition = attempt.task, attempt.definition
@@ -276,7 +278,7 @@ class ActivityRunner:
             self._report_error(attempt, context, error)
         else:
             request = RespondActivityTaskCompleted(task.token, payloads, self._identity, attempt.captured.take())
-            self._service.send(request, self._late)
+            self._deliver(request)
         finally:
             self._done(attempt)
 
@@ -390,14 +392,21 @@ class ActivityRunner:
         if self._coding.active:
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._send_coded(report)))
         else:
-            self._service.send(report, self._late)
+            self._deliver(report)
 
     async def _send_coded(self, report: Report) -> None:
-        self._service.send(await self._coding.encode(report), self._late)
+        self._deliver(await self._coding.encode(report))
 
-    def _late(self, _: Any, error: BaseException | None) -> None:
-        if error is not None and not isinstance(error, RPCError):
-            log.error("the outcome of an activity could not be recorded: %s", error)
+    def _deliver(self, outcome: Request[None]) -> None:
+        self._service.send(outcome, lambda _, error: self._delivered(outcome, error))
+
+    def _delivered(self, outcome: Request[None], error: BaseException | None) -> None:
+        """A disk that was full gets another try; an attempt that nobody wants any more is no matter."""
+        if error is None or isinstance(error, RPCError):
+            return
+        log.error("the outcome of an activity could not be recorded: %s", error)
+        if isinstance(error, StoreError) and not self._stopping:
+            self._loop.call_soon_threadsafe(self._loop.call_later, DELIVERY_PAUSE, self._deliver, outcome)
 
 
 def _span(duration: int) -> timedelta | None:

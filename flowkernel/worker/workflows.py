@@ -293,9 +293,7 @@ class WorkflowRunner:
         kept = not instance.closed and self._max_cached > 0
         if not kept:
             self._evict(task.run.run_id)
-        return RespondWorkflowTaskCompleted(
-            token, commands, self._worker_id, kept, self._hashes.get(definition.name, "")
-        )
+        return RespondWorkflowTaskCompleted(token, commands, self._worker_id, kept, self._hashes.get(definition.name, ""))
 
     def _tell(self, task: WorkflowTask, error: FlowkernelError, cause: BaseException | None = None) -> None:
         """Say in the log that code failed: once, though it is tried again and again."""
@@ -348,6 +346,9 @@ class WorkflowRunner:
     def _instance(self, task: WorkflowTask, definition: WorkflowDefinition) -> tuple[WorkflowInstance, tuple[Event, ...]]:
         """The run's instance and the events it has not seen."""
         run_id, events = task.run.run_id, task.events
+        if task.first_event_id == 1:
+            # The service thinks that this worker does not keep the run. What it does keep may never have become durable.
+            self._evict(run_id)
         cached = self._cache.get(run_id)
         if cached is not None:
             newer = tuple(event for event in events if event.event_id > cached.last_event_id)

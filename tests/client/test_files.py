@@ -154,15 +154,15 @@ async def test_without_an_event_loop(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'localhost:7233' looks like the address of a server.*give a path such as"):
+    with pytest.raises(ValueError, match=r"'localhost:7233' looks like the address of a server.*give a path such as"):
         await Client.connect("localhost:7233")
     broken = tmp_path / "broken.duckdb"
     broken.write_bytes(b"this is no database" * 1000)
-    with pytest.raises(DatabaseCorrupt, match="is not a readable flowkernel database.*Restore it from a copy"):
+    with pytest.raises(DatabaseCorrupt, match=r"is not a readable flowkernel database.*Restore it from a copy"):
         await Client.connect(broken)
     assert broken.read_bytes() == b"this is no database" * 1000
     if os.geteuid() != 0:  # root may write everywhere
         folder = tmp_path / "folder"
         folder.mkdir(mode=0o500)
-        with pytest.raises(DatabaseReadOnly, match="cannot be written. Make the file and its folder writable"):
+        with pytest.raises(DatabaseReadOnly, match=r"cannot be written. Make the file and its folder writable"):
             await Client.connect(folder / "flows.duckdb")

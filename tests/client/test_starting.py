@@ -18,7 +18,7 @@ from flowkernel.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from flowkernel.exceptions import TerminatedError, TimeoutError, TimeoutType, WorkflowAlreadyStartedError
+from flowkernel.exceptions import TerminatedError, TimeoutError, TimeoutType, WorkflowAlreadyStartedError  # noqa: A004 - the SDK's name
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +133,7 @@ async def test_an_argument_that_cannot_be_kept_starts_nothing(lab: Lab) -> None:
         TypeError, match=r"workflow 'Takes': argument 'rows' cannot be converted: \[1\]\['x'\] is of type .*Strange"
     ):
         await lab.start(Takes.run, [0, {"x": Strange()}])
-    with pytest.raises(TypeError, match="workflow 'ByName': argument 2 of 2 of type .*Strange cannot"):
+    with pytest.raises(TypeError, match=r"workflow 'ByName': argument 2 of 2 of type .*Strange cannot"):
         await lab.start("ByName", 1, Strange())
     assert [item async for item in lab.client.list_workflows()] == []
 
@@ -149,7 +149,7 @@ async def test_one_argument_or_several(lab: Lab) -> None:
             await client.start_workflow(Takes.run, [1], args=[[1]], id="e", **given)
         with pytest.raises(TypeError, match="args='abc': args is a list of arguments"):
             await client.start_workflow(Takes.run, args="abc", id="f", **given)
-        with pytest.raises(TypeError, match="Strange is not a workflow: decorate the class with @workflow.defn"):
+        with pytest.raises(TypeError, match=r"Strange is not a workflow: decorate the class with @workflow.defn"):
             await client.start_workflow(Strange, id="g", **given)
 
 

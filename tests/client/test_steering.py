@@ -177,7 +177,7 @@ async def test_reject_conditions(lab: Lab) -> None:
 async def test_what_a_query_cannot_do(lab: Lab) -> None:
     async with lab.worker(Asked):
         handle = await lab.start(Asked.run, "fine")
-        with pytest.raises(WorkflowQueryFailedError, match="^not today$") as caught:
+        with pytest.raises(WorkflowQueryFailedError, match=r"^not today$") as caught:
             await handle.query(Asked.breaks)
         assert caught.value.__cause__.type == "ValueError"
         with pytest.raises(WorkflowQueryFailedError, match="cannot start an activity in a query handler"):

@@ -342,11 +342,11 @@ async def test_arguments_that_are_too_large_start_nothing(lab: Lab) -> None:
         "workflow 'Call': argument 'args' takes 2.9 MiB; the limit is 2 MiB. "
         "Pass a path or a key instead of the data itself, or set DataConverter(payload_size_limit=...)"
     )
-    with pytest.raises(PayloadTooLargeError, match="memo 'm' takes 2.9 MiB"):
+    with pytest.raises(PayloadTooLargeError, match=r"memo 'm' takes 2.9 MiB"):
         await lab.start(Call.run, "a", [], {}, memo={"m": BIG})
     assert [item async for item in lab.client.list_workflows()] == []
     handle = await lab.start(Inbox.run)
-    with pytest.raises(PayloadTooLargeError, match="signal 'put': argument 'message' takes 2.9 MiB"):
+    with pytest.raises(PayloadTooLargeError, match=r"signal 'put': argument 'message' takes 2.9 MiB"):
         await handle.signal(Inbox.put, BIG)
     assert "WorkflowExecutionSignaled" not in await events_of(handle)
 

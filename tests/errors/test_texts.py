@@ -95,8 +95,11 @@ MISTAKES: dict[str, tuple[Callable[[Lab], Any], str]] = {
     # places
     "a server": (
         lambda _: Client.connect("localhost:7233"),
-        "'localhost:7233' looks like the address of a server. This version of flowkernel works on a database file of its own: "
-        'give a path such as "flows.duckdb", or ":memory:".',
+        (
+            "'localhost:7233' looks like the address of a server. This version of flowkernel works on "
+            "a database file of its own: "
+            'give a path such as "flows.duckdb", or ":memory:".'
+        ),
     ),
     "a url": (lambda _: Client.connect("http://localhost"), "'http://localhost' looks like the address of a server. *"),
     "no folder": (
@@ -158,9 +161,9 @@ async def test_a_taken_id(lab: Lab) -> None:
 async def test_a_closed_service() -> None:
     client = await Client.connect(":memory:")
     client.close()
-    with pytest.raises(Exception, match="^the flowkernel service is closed; open the database again$"):
+    with pytest.raises(Exception, match=r"^the flowkernel service is closed; open the database again$"):
         await client.start_workflow(Sleep.run, "1m", id="w", task_queue=QUEUE)
-    with pytest.raises(Exception, match="^the flowkernel service is closed; open the database again$"):
+    with pytest.raises(Exception, match=r"^the flowkernel service is closed; open the database again$"):
         await Worker(client, task_queue=QUEUE, workflows=[Sleep]).run()
 
 
@@ -172,13 +175,19 @@ FILE = Path("flows.duckdb")
     [
         (
             DatabaseInUse(FILE, 42, "pipeline.ipynb"),
-            "flows.duckdb: in use by process 42 (pipeline.ipynb). A DuckDB file belongs to one process at a time: shut that kernel "
-            "or program down, or choose another file with %config FlowKernel.database or FLOWKERNEL_DATABASE.",
+            (
+                "flows.duckdb: in use by process 42 (pipeline.ipynb). A DuckDB file belongs to one process "
+                "at a time: shut that kernel "
+                "or program down, or choose another file with %config FlowKernel.database or FLOWKERNEL_DATABASE."
+            ),
         ),
         (
             DatabaseInUse(FILE, None, None),
-            "flows.duckdb: in use by another process. A DuckDB file belongs to one process at a time: shut that kernel or program "
-            "down, or choose another file with %config FlowKernel.database or FLOWKERNEL_DATABASE.",
+            (
+                "flows.duckdb: in use by another process. A DuckDB file belongs to one process at a time: "
+                "shut that kernel or program "
+                "down, or choose another file with %config FlowKernel.database or FLOWKERNEL_DATABASE."
+            ),
         ),
         (
             DatabaseReadOnly(FILE),
@@ -186,8 +195,11 @@ FILE = Path("flows.duckdb")
         ),
         (
             DatabaseCorrupt(FILE, "bad header"),
-            "flows.duckdb: is not a readable flowkernel database (bad header). Restore it from a copy, or move it away and a new "
-            "one is made.",
+            (
+                "flows.duckdb: is not a readable flowkernel database (bad header). Restore it from a copy, "
+                "or move it away and a new "
+                "one is made."
+            ),
         ),
         (
             DatabaseTooNew(FILE, 9, 1),
@@ -195,20 +207,27 @@ FILE = Path("flows.duckdb")
         ),
         (
             WriteFailed(FILE, "no space left"),
-            "flows.duckdb: could not be written (no space left). What was acknowledged before stays recorded; mend the cause and "
-            "open the file again.",
+            (
+                "flows.duckdb: could not be written (no space left). What was acknowledged before stays "
+                "recorded; mend the cause and "
+                "open the file again."
+            ),
         ),
         (ExecutionNotFound("w", "r"), "workflow execution not found: 'w' run r"),
         (ExecutionNotFound("w", closed=True), "workflow execution already completed: 'w'"),
         (
             PayloadTooLargeError("argument 'rows'", 3_145_728, 2_097_152),
-            "argument 'rows' takes 3 MiB; the limit is 2 MiB. Pass a path or a key instead of the data itself, or set "
-            "DataConverter(payload_size_limit=...)",
+            (
+                "argument 'rows' takes 3 MiB; the limit is 2 MiB. Pass a path or a key instead of the data itself, or set "
+                "DataConverter(payload_size_limit=...)"
+            ),
         ),
         (
             PayloadTooLargeError("argument 'rows'", 1500, 900),
-            "argument 'rows' takes 1.5 KiB; the limit is 900 bytes. Pass a path or a key instead of the data itself, or set "
-            "DataConverter(payload_size_limit=...)",
+            (
+                "argument 'rows' takes 1.5 KiB; the limit is 900 bytes. Pass a path or a key instead of the data itself, or set "
+                "DataConverter(payload_size_limit=...)"
+            ),
         ),
     ],
 )

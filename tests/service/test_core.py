@@ -342,6 +342,22 @@ def test_waking_concerns_suspended_runs_of_these_types_in_this_queue_and_namespa
     assert poll.value[0].attempt == 3
 
 
+def test_code_that_was_mended_while_the_old_one_was_failing_is_tried_at_once():
+    desk = Desk()
+    first, second, third = desk.poll(), desk.poll(), desk.poll()
+    desk.send(start())
+    desk.send(req.RespondWorkflowTaskFailed(first.value[0].token, BUG, Failure("bug")))
+    desk.commit()
+    (task,) = second.value
+    assert desk.ask(req.WakeWorkflowTasks(NAMESPACE, QUEUE, frozenset({"Order"}))) == 0
+    desk.send(req.RespondWorkflowTaskFailed(task.token, BUG, Failure("bug")))
+    assert third.value[0].attempt == 3
+    last = desk.poll()
+    desk.send(req.RespondWorkflowTaskFailed(third.value[0].token, BUG, Failure("another bug")))
+    desk.commit()
+    assert not last.done, "the new code fails too, so there is a pause again"
+
+
 def test_a_heartbeat_tells_of_a_requested_cancellation():
     desk = Desk()
     task = desk.running()

@@ -7,7 +7,7 @@ from laboratory import ONCE, Call, Lab, causes, named, records_of
 
 from flowkernel import activity
 from flowkernel.client import AsyncActivityCancelledError, AsyncActivityHandle, RPCError, RPCStatusCode, WorkflowHandle
-from flowkernel.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
+from flowkernel.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType  # noqa: A004 - the SDK's name
 
 pytestmark = pytest.mark.anyio
 

@@ -184,7 +184,15 @@ async def test_the_local_environment_has_real_time() -> None:
 
 async def test_a_start_without_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone; use for example datetime"):
-        await WorkflowEnvironment.start_time_skipping(start=datetime(2030, 1, 1))
+        await WorkflowEnvironment.start_time_skipping(start=datetime(2030, 1, 1))  # noqa: DTZ001 - what is refused
+
+
+async def test_after_its_end_no_time_passes() -> None:
+    env = await WorkflowEnvironment.start_time_skipping()
+    await env.shutdown()
+    await env.shutdown()
+    with pytest.raises(RPCError, match="the flowkernel service is closed"):
+        await env.sleep("1h")
 
 
 async def test_supports_time_skipping(lab: Lab) -> None:
@@ -287,5 +295,5 @@ def test_worker_shutdown() -> None:
 
 async def test_the_client_of_an_activity(lab: Lab) -> None:
     assert ActivityEnvironment(lab.client).run(activity.client) is lab.client
-    with pytest.raises(RuntimeError, match="activity.client: there is none"):
+    with pytest.raises(RuntimeError, match=r"activity.client: there is none"):
         ActivityEnvironment().run(activity.client)

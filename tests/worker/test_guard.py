@@ -1,5 +1,7 @@
 """What workflow code must not do, and what it is told."""
 
+# ruff: noqa: PTH107, PTH110, PTH123, PTH208, SIM115 - these calls are what is tested
+
 from __future__ import annotations
 
 import asyncio
@@ -57,8 +59,10 @@ INSTEAD = " is not possible in workflow code, because a replay could not repeat 
         ("write", "open('/nowhere')" + INSTEAD),
         (
             "sleep",
-            "time.sleep(1) is not possible in workflow code, because a replay could not repeat it. "
-            "Use await workflow.sleep(...), which is a durable timer and blocks nobody.",
+            (
+                "time.sleep(1) is not possible in workflow code, because a replay could not repeat it. "
+                "Use await workflow.sleep(...), which is a durable timer and blocks nobody."
+            ),
         ),
         ("connect", "looking up the address of '127.0.0.1'" + INSTEAD),
         ("thread", "starting a thread" + INSTEAD),

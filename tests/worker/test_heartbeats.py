@@ -10,7 +10,7 @@ import pytest
 from laboratory import ONCE, Call, Gate, Lab, causes, events_of, named, records_of
 
 from flowkernel import activity
-from flowkernel.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
+from flowkernel.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType  # noqa: A004 - the SDK's name
 
 pytestmark = pytest.mark.anyio
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from laboratory import ONCE, Call, Lab, causes, events_of, named, records_of
 
 from flowkernel import activity
-from flowkernel.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType
+from flowkernel.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType  # noqa: A004 - the SDK's name
 from flowkernel.model.ids import HOUR
 from flowkernel.model.records import ActivityAttemptFailed, ActivityAttemptStarted
 
@@ -61,7 +62,7 @@ async def test_hours_of_backoff_pass_at_once(lab: Lab) -> None:
         handle = await lab.start_call(succeeds_at, 4, retry_policy=policy)
         assert await handle.result() == 4
     starts = [record.time for record in await records_of(handle) if isinstance(record, ActivityAttemptStarted)]
-    pauses = [round((later - earlier) / HOUR, 2) for earlier, later in zip(starts, starts[1:], strict=False)]
+    pauses = [round((later - earlier) / HOUR, 2) for earlier, later in itertools.pairwise(starts)]
     assert pauses == [1, 2, 4]
 
 

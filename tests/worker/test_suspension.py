@@ -184,7 +184,7 @@ async def test_workers_that_cannot_work(lab: Lab) -> None:
         lab.worker(Broken, Mended)
     with pytest.raises(WorkerConfigError, match="worker: more than one of its activities is called 'step'"):
         lab.worker(step, step)
-    with pytest.raises(TypeError, match="dict is not a workflow: decorate the class with @workflow.defn"):
+    with pytest.raises(TypeError, match=r"dict is not a workflow: decorate the class with @workflow.defn"):
         lab.worker(dict)
-    with pytest.raises(TypeError, match="print is not an activity: decorate it with @activity.defn"):
+    with pytest.raises(TypeError, match=r"print is not an activity: decorate it with @activity.defn"):
         Worker(lab.client, task_queue=QUEUE, activities=[print])
