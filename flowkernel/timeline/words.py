@@ -115,7 +115,7 @@ def how_it_ended(status: Status, problem: Problem | None, bars: Sequence[Bar], r
 
 def _failing(code: Code, now: float) -> str:
     problem = code.problem
-    what = clip(problem.summary, 2 * _QUOTE_LIMIT) if problem else "unknown error"
+    what = clip(problem.summary, 2 * _QUOTE_LIMIT).rstrip(".") if problem else "unknown error"
     where = f", at {problem.where}" if problem and problem.where else ""
     tried = f"tried {code.attempt} times, " if code.attempt > 1 else ""
     if code.retry_at is None:  # a streak's first failure is an event, and events do not say when the next try is due

@@ -211,6 +211,12 @@ class ActivityRunner:
         self._service.send(RespondActivityTaskFailed(task.token, failure, self._identity))
 
     def _done(self, attempt: Attempt) -> None:
+        # Task, context and attempt know one another. Untie them, so that they are freed now and not when the collector comes:
+        # memory that is used again at once is still in the processor's cache.
+        context, attempt.context = attempt.context, None
+        attempt.captured.detach()
+        if context is not None:
+            context.task = context.on_cancel = None
         with self._lock:
             del self._running[id(attempt)]
             empty = not self._running
@@ -312,13 +318,15 @@ class ActivityRunner:
 
     def _heartbeat(self, attempt: Attempt, *details: Any) -> None:
         with self._lock:
+            context = attempt.context
+            if context is None:
+                return  # a thread of the activity's has outlived it
             if attempt.heartbeats is None:
-                attempt.heartbeats = self._heartbeats(attempt)
+                attempt.heartbeats = self._heartbeats(attempt, context)
         attempt.heartbeats.beat(*details)
 
-    def _heartbeats(self, attempt: Attempt) -> Heartbeats:
-        task, context = attempt.task, attempt.context
-        assert context is not None
+    def _heartbeats(self, attempt: Attempt, context: ActivityContext) -> Heartbeats:
+        task = attempt.task
         timeout = task.heartbeat_timeout / SECOND
         return Heartbeats(
             self._service,

@@ -50,6 +50,10 @@ class Captured:
         if first and self._on_text is not None:
             self._on_text()
 
+    def detach(self) -> None:
+        """Tell nobody of text any more."""
+        self._on_text = None
+
     def take(self) -> tuple[Output, ...]:
         """What came since the last call."""
         if not self._pieces:
