@@ -59,6 +59,7 @@ class _Shown:
     urgent: bool = False
     published: float = float("-inf")
     cost: float = 0.0
+    renewed: bool = False
 
     def take(self, events: Sequence[Event], records: Sequence[Record]) -> None:
         new = [event for event in events if event.event_id > self.last_event_id]
@@ -66,6 +67,7 @@ class _Shown:
             self.last_event_id = new[-1].event_id
         self.folding.add(new, records)
         self.dirty = True
+        self.renewed = self.renewed and not (new or records)
         failed = any(isinstance(event.attributes, WorkflowTaskFailed) for event in new)
         self.urgent = self.urgent or failed or any(isinstance(record, WorkflowTaskAttemptFailed) for record in records)
 
@@ -166,8 +168,26 @@ class Board:
     def settled(self, now: Instant) -> bool:
         """Whether no run can go on: each is closed or stuck."""
         with self._lock:
-            views = [self._view(shown, now) for shown in self._runs.values() if not shown.closed]
-        return all(not view.is_open or is_stuck(view) for view in views)
+            return all(
+                shown.closed or not self._view(shown, now).is_open or self._is_stuck(shown, now) for shown in self._runs.values()
+            )
+
+    def is_stuck(self, run: RunRef, now: Instant) -> bool:
+        """Whether a known run cannot go on because its code, as it is now, keeps failing."""
+        with self._lock:
+            return self._is_stuck(self._runs[run], now)
+
+    def _is_stuck(self, shown: _Shown, now: Instant) -> bool:
+        return not shown.renewed and is_stuck(self._view(shown, now))
+
+    def renew(self, workflow_type: str | None, now: Instant) -> None:
+        """The code of these runs is being replaced: what failed before says nothing until something happens again."""
+        with self._lock:
+            for shown in self._runs.values():
+                if not shown.read:
+                    continue
+                view = self._view(shown, now)
+                shown.renewed = shown.renewed or (view.is_open and view.workflow_type == workflow_type)
 
     def _view(self, shown: _Shown, now: Instant) -> Timeline:
         if shown.timeline is None or shown.dirty or not shown.closed:

@@ -11,7 +11,6 @@ from typing import Any
 
 from flowkernel.client import WorkflowFailureError, WorkflowHandle
 from flowkernel.model.ids import RunRef
-from flowkernel.notebook.board import is_stuck
 from flowkernel.notebook.errors import AwaitDetached, Detached
 from flowkernel.notebook.failed import PlaceOf, SuspendedError, WorkflowFailed
 from flowkernel.notebook.session import Session
@@ -123,7 +122,7 @@ class CellHandle:
             return
         timeline = self.timeline
         problem = timeline.code.problem
-        if problem is not None and is_stuck(timeline):
+        if problem is not None and self._session.publisher.board.is_stuck(self._run, time.time_ns()):
             raise SuspendedError(self.id, problem.summary, problem.where)
 
     def _told(self, error: WorkflowFailureError) -> WorkflowFailureError:

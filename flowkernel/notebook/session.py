@@ -6,6 +6,7 @@ import concurrent.futures
 import logging
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from flowkernel.notebook.background import Background
 from flowkernel.notebook.errors import CommandError, nearest
 from flowkernel.notebook.publisher import Publisher
 from flowkernel.notebook.registration import Registry
+from flowkernel.replay.definitions import WorkflowDefinition
 from flowkernel.worker import Worker
 
 __all__ = ["Session", "StartOptions", "Started", "SwitchInterval"]
@@ -267,7 +269,12 @@ class Session:
         """The worker of a task queue, started when it is first needed."""
         if task_queue not in self._workers:
             worker = Worker(self.client, task_queue=task_queue, waits_for_unknown_types=True)
-            leave = self._registry.follow(worker.register_workflow, worker.register_activity)
+
+            def register(definition: WorkflowDefinition) -> None:
+                self.publisher.board.renew(definition.name, time.time_ns())
+                worker.register_workflow(definition)
+
+            leave = self._registry.follow(register, worker.register_activity)
             self.background.call(worker.__aenter__)
             self._workers[task_queue] = (worker, leave)
         return self._workers[task_queue][0]
