@@ -250,3 +250,19 @@ def test_waiting_ends_with_the_commit_it_waits_for(clock: Clock) -> None:
     thread.start()
     assert publisher.wait_until(lambda: publisher.board.settled(clock.now), None)
     thread.join()
+
+
+def test_what_old_code_did_says_nothing_about_new_code() -> None:
+    board = Board()
+    board.expect(RUN)
+    board.begin(RUN, (*BEGUN, FAILED), (FAILED_AGAIN,))
+    now = START + SECOND
+    assert board.is_stuck(RUN, now)
+    assert board.settled(now)
+    board.renew("another", now)
+    assert board.settled(now)
+    board.renew("weather", now)
+    assert not board.is_stuck(RUN, now)
+    assert not board.settled(now)
+    board.hear([Change(RUN, (), (FAILED_AGAIN,))])
+    assert board.settled(now), "the new code fails as well"
