@@ -10,7 +10,7 @@ TRACE = """Traceback (most recent call last):
     return fn(*args)
   File "/tmp/ipykernel_77/123.py", line 4, in load
     return parse(text)
-  File "/work/parse.py", line 8, in parse
+  File "/home/me/parse.py", line 8, in parse
     raise ValueError("no rows")
   File "/usr/lib/python3.11/json/decoder.py", line 3, in decode
     x
@@ -25,7 +25,7 @@ def place_of(filename: str) -> str | None:
 def test_only_the_author_s_lines_are_shown() -> None:
     assert author_lines(TRACE, place_of) == [
         "Cell In[5], line 4 in load: return parse(text)",
-        '/work/parse.py, line 8 in parse: raise ValueError("no rows")',
+        '/home/me/parse.py, line 8 in parse: raise ValueError("no rows")',
     ]
     assert author_lines("", place_of) == []
 
@@ -44,7 +44,7 @@ def test_a_failed_activity_shows_as_a_chain() -> None:
         "  activity load failed (maximum attempts reached)\n"
         "    ValueError: no rows\n"
         "        Cell In[5], line 4 in load: return parse(text)\n"
-        '        /work/parse.py, line 8 in parse: raise ValueError("no rows")\n'
+        '        /home/me/parse.py, line 8 in parse: raise ValueError("no rows")\n'
         'The whole story: %workflow history "pipe/etl"'
     )
 
