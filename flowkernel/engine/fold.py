@@ -104,10 +104,8 @@ def _signaled(state: Execution, _: Event, attributes: ev.WorkflowExecutionSignal
         state.signal_request_ids |= {attributes.request_id}
 
 
-def _cancel_requested(state: Execution, _: Event, attributes: ev.WorkflowExecutionCancelRequested) -> None:
+def _cancel_requested(state: Execution, _: Event, __: ev.WorkflowExecutionCancelRequested) -> None:
     state.cancel_requested = True
-    if attributes.request_id:
-        state.cancel_request_ids |= {attributes.request_id}
 
 
 # --- workflow tasks -------------------------------------------------------------------------------------------------

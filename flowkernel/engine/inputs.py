@@ -20,7 +20,6 @@ class StartWorkflowTask(msgspec.Struct, frozen=True, gc=False):
     """A worker takes the scheduled workflow task."""
 
     identity: str
-    request_id: str = ""
 
 
 class ReturnWorkflowTask(msgspec.Struct, frozen=True, gc=False):

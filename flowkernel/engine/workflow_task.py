@@ -144,13 +144,11 @@ def time_out(draft: Draft, deadline: Deadline) -> None:
     if not held or (task.started_event_id, task.attempt) != (deadline.key, deadline.attempt):
         return
     if task.transient:
-        pause = 0 if buffered else backoff(task.attempt + 1)
         cause = WorkflowTaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
-        failure = Failure("the worker did not answer the workflow task in time")
-        draft.record(WorkflowTaskAttemptFailed(draft.now, task.attempt, cause, failure, draft.now + pause))
-    else:
-        scheduled, started = _write_start(draft)
-        draft.append(WorkflowTaskTimedOut(scheduled, started))
+        fail(draft, cause, Failure("the worker did not answer the workflow task in time"), task.identity)
+        return
+    scheduled, started = _write_start(draft)
+    draft.append(WorkflowTaskTimedOut(scheduled, started))
     _try_again(draft, buffered)
 
 

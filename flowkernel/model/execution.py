@@ -107,7 +107,6 @@ class Execution(msgspec.Struct):
     timers: dict[str, PendingTimer] = {}
     buffered: tuple[Event, ...] = ()
     cancel_requested: bool = False
-    cancel_request_ids: frozenset[str] = frozenset()
     signal_request_ids: frozenset[str] = frozenset()
     start_request_id: str = ""
     run_expiration_time: Instant = 0

@@ -11,8 +11,6 @@ from flowkernel.model.ids import RunId
 from flowkernel.model.requests import (
     GetWorkflowExecutionHistory,
     GetWorkflowExecutionHistoryResponse,
-    QueryWorkflow,
-    QueryWorkflowResponse,
 )
 
 KEPT_CLOSED = 2_000
@@ -27,7 +25,7 @@ class Entry:
     ``mended`` says that the code was replaced after that.
     """
 
-    __slots__ = ("execution", "holder", "lease", "mended", "queries", "sticky", "unseen", "waiters")
+    __slots__ = ("execution", "holder", "lease", "mended", "sticky", "unseen", "waiters")
 
     def __init__(self, execution: Execution, unseen: list[Event] | None = None) -> None:
         self.execution = execution
@@ -37,7 +35,6 @@ class Entry:
         self.lease = 0
         self.mended = False
         self.waiters: list[tuple[GetWorkflowExecutionHistory, Reply[GetWorkflowExecutionHistoryResponse]]] = []
-        self.queries: list[tuple[QueryWorkflow, Reply[QueryWorkflowResponse]]] = []
 
     def forget_seen(self) -> None:
         """Drop the events up to the last answered workflow task."""
